@@ -1,0 +1,31 @@
+"""Gradient descent in JAX as pure functions.
+
+Optimizers are (init, update) pairs and pytrees of their hyperparameters; batch, stochastic and mini-batch
+descent are slicings of one dataset; a training run is one compiled program.
+"""
+
+from gdjax import schedules as schedules
+from gdjax import transforms as transforms
+from gdjax.data import full_batch as full_batch
+from gdjax.data import mini_batch as mini_batch
+from gdjax.data import stochastic as stochastic
+from gdjax.engine import fit as fit
+from gdjax.engine import training as training
+from gdjax.optimizers import adagrad as adagrad
+from gdjax.optimizers import adam as adam
+from gdjax.optimizers import gd as gd
+from gdjax.optimizers import heavy_ball as heavy_ball
+from gdjax.optimizers import momentum as momentum
+from gdjax.optimizers import rmsprop as rmsprop
+from gdjax.transforms import chain as chain
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    if name == "sgd":
+        raise AttributeError(
+            "`gdjax.sgd` does not exist: the update is `gd`, and stochastic is the regime, "
+            "`stochastic()` or `mini_batch(batch_size)`."
+        )
+    raise AttributeError(f"module 'gdjax' has no attribute {name!r}")

@@ -1,0 +1,174 @@
+"""`fit`: a thin loop on the host around the compiled run.
+
+Between chunks, and only there, the host looks: validation, metrics, progress, Ctrl-C.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax import checks
+from gdjax.data.regimes import Regime
+from gdjax.engine.history import History, Recorder
+from gdjax.engine.interrupt import interruptible
+from gdjax.engine.loss import Callee, callee
+from gdjax.engine.parameters import merge
+from gdjax.engine.progress import progress_bar
+from gdjax.engine.training import Record, Training, TrainingState, training
+from gdjax.types import Batch, LossFn, Params
+
+CHUNK_SECONDS = 0.25
+"""The host looks about this often."""
+
+RECORD_STEPS = 4096
+"""Rows of a chunk's record, where the run has as many."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a run leaves."""
+
+    params: Params
+    """The parameters after the last step."""
+    state: TrainingState
+    """The whole state; `fit(..., state=result.state, epochs=more)` goes on from it."""
+    history: History
+    """What the call recorded."""
+    interrupted: bool
+    """Whether Ctrl-C ended the run early."""
+
+
+@functools.partial(jax.jit, static_argnames="capacity", donate_argnames="state")
+def _run(run: Training, state: TrainingState, data: Batch, stop: Any, capacity: int) -> tuple[TrainingState, Record]:
+    return run.steps(state, data, stop, capacity=capacity)
+
+
+@functools.partial(jax.jit, static_argnames=("loss", "metrics"))
+def evaluate(
+    params: tuple, model_state: Any, data: Batch, loss: Callee | None, metrics: tuple[Callee, ...]
+) -> dict[str, jax.Array]:
+    """Loss (where one is given) and metrics of split parameters on whole data, outside training."""
+    offered = {"key": jax.random.key(0), "training": False, "model_state": model_state}
+    whole = merge(*params)
+    values = {} if loss is None else {"loss": loss.loss(whole, data, **offered)[0]}
+    return values | {metric.name: metric.metric(whole, data, **offered) for metric in metrics}
+
+
+def fit(
+    loss_fn: LossFn,
+    params: Params,
+    data: Batch,
+    *,
+    optimizer: Any,
+    regime: Regime,
+    epochs: int,
+    seed: int = 0,
+    state: TrainingState | None = None,
+    model_state: Any = None,
+    validation: Batch | None = None,
+    metrics: dict[str, Callable] | None = None,
+    record: Callable | None = None,
+    progress: bool = False,
+    check_finite: bool = True,
+) -> Result:
+    """Train: whole epochs as one compiled program.
+
+    A second call with the same shapes and functions compiles nothing, whatever the learning rate, the
+    decays and the seed are.
+
+    Args:
+      loss_fn: `loss_fn(params, batch) -> scalar`, the mean over the batch's rows; see `gdjax.training`.
+      params: a pytree whose inexact arrays train (other leaves are held), or a function `init_fn(key)`.
+        The caller's arrays are left alone.
+      data: a pytree of arrays with a common leading axis, one row an example.
+      optimizer: a transform of gdjax or optax.
+      regime: `full_batch()`, `stochastic()` or `mini_batch(batch_size)`.
+      epochs: how many the run shall have in all, at least 0.
+      seed: what initialization, order and keys of the run follow from, at least 0.
+      state: a state of the same run to go on from; `params`, `seed` and `model_state` are then not looked at.
+      model_state: the model state to start from, for a loss that takes one.
+      validation: data like `data`; the loss on it is computed after each epoch, and is what plateaus judge.
+      metrics: {name: function of (params, batch)}, computed after each epoch on the validation data, or on
+        the training data where there is none.
+      record: `record(params, gradients, updates, optimizer_state) -> {name: array}`, columns for each step.
+      progress: show a bar (needs tqdm).
+      check_finite: refuse data with NaN or infinite numbers.
+
+    Returns:
+      A `Result`. Ctrl-C ends the run after the chunk under way, and what is trained so far is returned.
+
+    Raises:
+      ValueError, TypeError: before anything is compiled, if an argument is wrong.
+
+    >>> import jax.numpy as jnp, gdjax
+    >>> x = jnp.arange(8.0)
+    >>> loss = lambda w, batch: jnp.mean((batch[1] - w * batch[0]) ** 2)
+    >>> result = gdjax.fit(loss, jnp.array(0.0), (x, 3 * x), optimizer=gdjax.gd(0.01),
+    ...                    regime=gdjax.mini_batch(3), epochs=50)
+    >>> round(float(result.params), 3), result.history.step_loss.shape
+    (3.0, (150,))
+    """
+    run = training(loss_fn, optimizer=optimizer, regime=regime, record=record)
+    epochs = checks.integer("epochs", epochs, least=0)
+    per_epoch = regime.steps_per_epoch(checks.rows("data", data))
+    if epochs * per_epoch >= 2**31:
+        raise ValueError(f"`epochs` must leave the run below 2**31 steps, got {epochs} epochs of {per_epoch} steps.")
+    if validation is not None:
+        checks.rows("validation", validation)
+    if check_finite:
+        checks.finite("data", data)
+        checks.finite("validation", validation)
+    judges = tuple(callee(name, metric) for name, metric in (metrics or {}).items())
+
+    data, validation = (jax.tree.map(jnp.asarray, rows) for rows in (data, validation))
+    if state is None:
+        state = run.init(params, seed, model_state=model_state)
+    state = jax.tree.map(_own, state)  # the run gives its state's memory away
+
+    recorder = Recorder()
+    step, total = int(state.epoch) * per_epoch + int(state.step), epochs * per_epoch
+    looks = validation is not None or judges
+    capacity = min(max(total, 1), max(per_epoch, RECORD_STEPS))
+    chunk = 1
+    with interruptible() as interrupted, progress_bar(epochs, step / per_epoch, shown=progress) as bar:
+        bar.say("compiling")
+        while step < total and not interrupted():
+            stop = min(total, step + min(chunk, capacity))
+            if looks:
+                stop = min(stop, (step // per_epoch + 1) * per_epoch)
+            started = time.perf_counter()
+            state, rows = _run(run, state, data, stop, capacity)
+            recorder.add(rows, step, per_epoch)
+            seconds, made = time.perf_counter() - started, stop - step
+            chunk = _next_chunk(chunk, made, seconds)
+            step = stop
+            if looks and step % per_epoch == 0:
+                split = (state.trainable, state.held)
+                if validation is None:
+                    values = evaluate(split, state.model_state, data, None, judges)
+                else:
+                    values = evaluate(split, state.model_state, validation, run.loss, judges)
+                    state = state._replace(epoch_value=values["loss"].astype(state.epoch_value.dtype))
+                recorder.evaluations.append({name: np.asarray(value) for name, value in values.items()})
+            bar.say("training")
+            bar.reach(step / per_epoch, recorder.last_loss)
+        ended_early = step < total
+    history = recorder.history(tuple(metrics or ()), validated=validation is not None)
+    return Result(state.params, state, history, ended_early)
+
+
+def _next_chunk(chunk: int, made: int, seconds: float) -> int:
+    """Steps until the next look: those of `CHUNK_SECONDS` at the present speed, reached by doublings."""
+    wanted = int(made * CHUNK_SECONDS / max(seconds, 1e-9))
+    return max(1, min(wanted, 64 * chunk))
+
+
+def _own(leaf: Any) -> Any:
+    """A copy that may be given away."""
+    return jnp.array(leaf, copy=True)

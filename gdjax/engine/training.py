@@ -1,0 +1,293 @@
+"""A training run as pure functions of arrays: `init`, `epoch` and `steps`.
+
+An epoch is a scan over batches. `steps` is the same body in a loop whose bounds are data, so a run can
+be cut anywhere: every way of cutting it gives the same bits, with one executable.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gdjax import checks
+from gdjax.data.regimes import Regime, order_key
+from gdjax.engine.loss import Callee, callee
+from gdjax.engine.parameters import Held, merge, split
+from gdjax.schedules import float_dtype
+from gdjax.transforms.base import GradientTransformation, lift
+from gdjax.transforms.clock import learning_rate
+from gdjax.transforms.compensated import CompensatedSum, zero_sum
+from gdjax.types import Batch, LossFn, OptState, Params
+
+
+class TrainingState(NamedTuple):
+    """All that a run is between two steps."""
+
+    epoch: jax.Array
+    """Epochs finished, int32, shape ()."""
+    step: jax.Array
+    """Steps made in the current epoch, int32, shape ()."""
+    trainable: Params
+    """The inexact arrays of the parameters; None at other leaves."""
+    held: Held
+    """The other leaves."""
+    optimizer_state: OptState
+    model_state: Any
+    """What the loss returns beside its value, None for most."""
+    key: jax.Array
+    """The run's PRNG key, made from the seed; never changes."""
+    loss_sum: CompensatedSum
+    """Sum of row losses in the current epoch."""
+    epoch_value: jax.Array
+    """The last finished epoch's loss (validation loss where there is one), NaN before; shape ()."""
+
+    @property
+    def params(self) -> Params:
+        """The parameters, with every leaf as `init` got it but for the training."""
+        return merge(self.trainable, self.held)
+
+
+class Record(NamedTuple):
+    """What happened, step by step."""
+
+    count: jax.Array
+    """How many rows of the arrays below are filled, int32."""
+    loss: jax.Array
+    """Mean loss over the rows seen so far in the step's epoch [steps]; at its last step, the epoch's loss."""
+    step_loss: jax.Array
+    """Mean loss of each batch, before its update [steps]."""
+    learning_rate: jax.Array
+    """The rate that acted [steps]; NaN where the optimizer does not tell."""
+    recorded: dict[str, jax.Array]
+    """What `record=` returned, stacked [steps, ...]."""
+
+
+class _Moving(NamedTuple):
+    """The part of the state that every step changes."""
+
+    trainable: Params
+    optimizer_state: OptState
+    model_state: Any
+    loss_sum: CompensatedSum
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """A run's pure functions; a pytree whose leaves are the optimizer's hyperparameters. See `training`."""
+
+    optimizer: GradientTransformation
+    loss: Callee = dataclasses.field(metadata={"static": True})
+    regime: Regime = dataclasses.field(metadata={"static": True})
+    record: Callable | None = dataclasses.field(metadata={"static": True})
+
+    def init(self, params: Params, seed: Any = 0, *, model_state: Any = None) -> TrainingState:
+        """The state before the first step.
+
+        Args:
+          params: a pytree whose inexact arrays train, or a function `init_fn(key)` that makes one. With a
+            loss that takes `model_state`, the function returns (params, model_state).
+          seed: what initialization, order and keys of the run follow from; an integer, may be traced.
+          model_state: the model state to start from.
+
+        Raises:
+          ValueError, TypeError: if nothing in `params` trains, or the seed is no integer.
+        """
+        if not isinstance(seed, jax.core.Tracer) and np.ndim(seed) == 0:
+            seed = checks.integer("seed", seed, least=0)
+        key = jax.random.key(seed)
+        if callable(params) and jax.tree_util.all_leaves([params]):
+            params = params(jax.random.fold_in(key, 0))
+            if self.loss.has_model_state and model_state is None:
+                params, model_state = params
+        trainable, held = split(params)
+        if not jax.tree.leaves(trainable):
+            raise ValueError(f"`params` must hold at least one float array to train, got {params!r}.")
+        trainable = jax.tree.map(jnp.asarray, trainable)
+        zero = jnp.zeros((), jnp.int32)
+        return TrainingState(
+            epoch=zero,
+            step=zero,
+            trainable=trainable,
+            held=held,
+            optimizer_state=self.optimizer.init(trainable),
+            model_state=model_state,
+            key=key,
+            loss_sum=zero_sum(),
+            epoch_value=jnp.full((), jnp.nan, float_dtype()),
+        )
+
+    def epoch(self, state: TrainingState, data: Batch) -> tuple[TrainingState, Record]:
+        """One epoch, as a scan: reverse-differentiable, to be jitted, mapped and sharded by you.
+
+        Args:
+          state: a state at the start of an epoch.
+          data: a pytree of arrays with a common leading axis.
+
+        Returns:
+          (the state at the start of the next epoch, the record of its steps).
+
+        Raises:
+          ValueError, TypeError: if the data's leaves don't fit together, or the state stands within an epoch.
+        """
+        if not isinstance(state.step, jax.core.Tracer) and np.any(state.step != 0):
+            raise ValueError(f"`state` must stand at the start of an epoch, got step {state.step}; take `steps`.")
+        advance, full, rows, remainder = self._stepper(state, data)
+        moving, record = jax.lax.scan(
+            lambda moving, i: advance(moving, i, rows), _moving(state), jnp.arange(full, dtype=jnp.int32)
+        )
+        if remainder:
+            moving, last = advance(moving, jnp.full((), full, jnp.int32), remainder)
+            record = jax.tree.map(lambda column, x: jnp.concatenate([column, x[None]]), record, last)
+        count = full + (remainder > 0)
+        return self._arrive(state, moving, count, data), Record(count=jnp.full((), count, jnp.int32), **record)
+
+    def steps(
+        self, state: TrainingState, data: Batch, stop: Any, *, capacity: int | None = None
+    ) -> tuple[TrainingState, Record]:
+        """Steps from wherever the state stands until `stop`, any number of them with one executable.
+
+        Args:
+          state: any state of the run.
+          data: a pytree of arrays with a common leading axis.
+          stop: the number of steps that the run shall have made in all, an integer scalar, may be traced.
+          capacity: rows of the record, and the most steps that one call makes; by default one epoch's.
+
+        Returns:
+          (state, record); the record's first `count` rows are filled, the rest are zero.
+
+        Raises:
+          ValueError, TypeError: if the data's leaves don't fit together, or `capacity` is no positive integer.
+        """
+        advance, full, rows, remainder = self._stepper(state, data)
+        per_epoch = full + (remainder > 0)
+        capacity = per_epoch if capacity is None else checks.integer("capacity", capacity, least=1)
+        begin = state.epoch * per_epoch + state.step
+        stop = jnp.minimum(jnp.asarray(stop, jnp.int32), begin + capacity)
+
+        row = jax.eval_shape(lambda moving: advance(moving, 0, rows)[1], _moving(state))
+        columns = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), row)
+
+        def epoch(carry: tuple) -> tuple:
+            state, columns, position = carry
+            advance, *_ = self._stepper(state, data)
+            end = jnp.minimum(per_epoch, state.step + stop - position)
+            offset = position - state.step - begin
+
+            def step(i: Any, carry: tuple, rows: int = rows) -> tuple:
+                moving, columns = carry
+                moving, row = advance(moving, i, rows)
+                at = offset + i
+                return moving, jax.tree.map(
+                    lambda c, x: c.at[at].set(x, mode="promise_in_bounds"), columns, row
+                )
+
+            carry = jax.lax.fori_loop(state.step, jnp.minimum(end, full), step, (_moving(state), columns))
+            if remainder:
+                carry = jax.lax.cond(end > full, lambda c: step(full, c, remainder), lambda c: c, carry)
+            moving, columns = carry
+            return self._arrive(state, moving, end, data), columns, position + end - state.step
+
+        state, columns, position = jax.lax.while_loop(lambda carry: carry[2] < stop, epoch, (state, columns, begin))
+        return state, Record(count=position - begin, **columns)
+
+    def _stepper(self, state: TrainingState, data: Batch) -> tuple[Callable, int, int, int]:
+        """(advance(moving, i, rows) -> (moving, record row), full batches, their rows, the remainder's rows)."""
+        n = checks.rows("data", data)
+        full, rows, remainder = self.regime.slices(n)
+        order = self.regime.keys(order_key(state.key), n, state.epoch)
+        epoch_key = jax.random.fold_in(jax.random.fold_in(state.key, 2), state.epoch)
+        float_type = float_dtype()
+
+        def advance(moving: _Moving, i: Any, size: int) -> tuple[_Moving, dict]:
+            batch = self.regime.batch(data, order, i * rows, size)
+            key = jax.random.fold_in(epoch_key, i) if "key" in self.loss.wants else None
+
+            def objective(trainable: Params) -> tuple:
+                return self.loss.loss(
+                    merge(trainable, state.held), batch, key=key, training=True, model_state=moving.model_state
+                )
+
+            (loss, model_state), gradients = jax.value_and_grad(objective, has_aux=True)(moving.trainable)
+            # JAX's gradient of a real loss at complex parameters is the conjugate of the direction of ascent.
+            gradients = jax.tree.map(jnp.conj, gradients)
+            updates, optimizer_state = self.optimizer.update(
+                gradients,
+                moving.optimizer_state,
+                moving.trainable,
+                value=loss,
+                epoch=state.epoch,
+                epoch_fraction=jnp.asarray(i, float_type) / (full + (remainder > 0)),
+                epoch_value=state.epoch_value,
+            )
+            step_loss = loss.astype(float_type)
+            loss_sum = moving.loss_sum.add(size * step_loss)
+            seen = jnp.asarray(i, float_type) * rows + size
+            row = {
+                "loss": loss_sum.value / seen,
+                "step_loss": step_loss,
+                "learning_rate": learning_rate(optimizer_state).astype(float_type),
+                "recorded": {},
+            }
+            trainable = optax.apply_updates(moving.trainable, updates)
+            if self.record is not None:
+                row["recorded"] = dict(self.record(moving.trainable, gradients, updates, optimizer_state))
+            return _Moving(trainable, optimizer_state, model_state, loss_sum), row
+
+        return advance, full, rows, remainder
+
+    def _arrive(self, state: TrainingState, moving: _Moving, step: Any, data: Batch) -> TrainingState:
+        """The state after `step` steps of the epoch; after its last one, the start of the next."""
+        full, rows, remainder = self.regime.slices(checks.rows("data", data))
+        finished = jnp.asarray(step) == full + (remainder > 0)
+        mean = moving.loss_sum.value / (full * rows + remainder)
+        return state._replace(
+            epoch=state.epoch + finished.astype(jnp.int32),
+            step=jnp.where(finished, 0, step).astype(jnp.int32),
+            trainable=moving.trainable,
+            optimizer_state=moving.optimizer_state,
+            model_state=moving.model_state,
+            loss_sum=jax.tree.map(lambda x: jnp.where(finished, 0, x), moving.loss_sum),
+            epoch_value=jnp.where(finished, mean, state.epoch_value),
+        )
+
+
+def _moving(state: TrainingState) -> _Moving:
+    return _Moving(state.trainable, state.optimizer_state, state.model_state, state.loss_sum)
+
+
+def training(
+    loss_fn: LossFn, *, optimizer: Any, regime: Regime, record: Callable | None = None
+) -> Training:
+    """A training run as pure functions `init`, `epoch` and `steps`.
+
+    Args:
+      loss_fn: `loss_fn(params, batch) -> scalar`, the mean over the batch's rows. Keyword-only arguments
+        that it names are passed: `key` (fresh each step), `training` (True in an update, False in an
+        evaluation) and `model_state` (it then returns (loss, model_state)).
+      optimizer: a transform of gdjax or optax.
+      regime: `full_batch()`, `stochastic()` or `mini_batch(batch_size)`.
+      record: `record(params, gradients, updates, optimizer_state) -> {name: array}`, called in every step
+        (before the update is applied) to add columns to the record.
+
+    Returns:
+      A `Training`.
+
+    Raises:
+      TypeError: if an argument is of the wrong kind.
+
+    >>> import jax.numpy as jnp, gdjax
+    >>> run = gdjax.training(lambda w, x: jnp.mean((w - x) ** 2), optimizer=gdjax.gd(0.5), regime=gdjax.full_batch())
+    >>> state, record = run.epoch(run.init(jnp.array(0.0)), jnp.array([1.0, 3.0]))
+    >>> float(state.params), float(record.loss[-1])
+    (2.0, 5.0)
+    """
+    if not isinstance(regime, Regime):
+        raise TypeError(f"`regime` must be made by full_batch, stochastic or mini_batch, got {regime!r}.")
+    if record is not None and not callable(record):
+        raise TypeError(f"`record` must be a function, got {record!r}.")
+    return Training(lift("optimizer", optimizer), callee("loss_fn", loss_fn), regime, record)

@@ -1,0 +1,201 @@
+"""A transform is an (init, update) pair that is a pytree of its hyperparameters.
+
+A *rule* is a frozen dataclass with the two methods `init(params)` and `update(updates, state, params)`;
+its fields are hyperparameters and nested transforms. `GradientTransformation` is optax's named tuple of
+the two bound methods, registered as a pytree whose children are the rule's fields. So any optax code
+takes it as it is, and `jit`, `vmap` and `grad` go through its numbers.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gdjax import checks
+from gdjax.schedules import Schedule
+from gdjax.types import OptState, Params, Updates
+
+
+def static(default: Any = dataclasses.MISSING) -> Any:
+    """A field of a rule that is part of its structure: a function or a flag, not a number."""
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rule:
+    """What a transform does. Subclasses add fields (hyperparameters, nested transforms) and the two methods."""
+
+    def init(self, params: Params) -> OptState:
+        """The state before the first update; looks at shapes and dtypes only."""
+        return optax.EmptyState()
+
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra: Any) -> tuple:
+        """(new updates, new state)."""
+        raise NotImplementedError(f"{type(self).__name__} must define `update`.")
+
+
+class GradientTransformation(optax.GradientTransformationExtraArgs):
+    """optax's `(init, update)` pair, and a pytree: hyperparameters are leaves, functions are structure.
+
+    Make one with `transformation(rule)`. It is an argument like any other: `jit` takes it and another
+    learning rate compiles nothing; `jax.vmap(gdjax.adam)(rates)` is a batch of optimizers; a gradient
+    with respect to a leaf is a gradient.
+    """
+
+    @property
+    def rule(self) -> Any:
+        """The dataclass whose methods `init` and `update` are."""
+        return self.init.__self__  # ty: the two are always bound methods
+
+    def __repr__(self) -> str:
+        return repr(self.rule)
+
+
+def transformation(rule: Rule) -> GradientTransformation:
+    """The transform that follows a rule."""
+    return GradientTransformation(rule.init, rule.update)
+
+
+def _split_fields(rule_type: type) -> tuple[list[str], list[str]]:
+    fields = dataclasses.fields(rule_type)
+    numbers = [field.name for field in fields if not field.metadata.get("static")]
+    return numbers, [field.name for field in fields if field.metadata.get("static")]
+
+
+def _flatten_with_keys(transform: GradientTransformation) -> tuple:
+    rule = transform.rule
+    numbers, structure = _split_fields(type(rule))
+    children = [(jax.tree_util.GetAttrKey(name), getattr(rule, name)) for name in numbers]
+    return children, (type(rule), tuple(getattr(rule, name) for name in structure))
+
+
+def _flatten(transform: GradientTransformation) -> tuple:
+    children, structure = _flatten_with_keys(transform)
+    return [child for _, child in children], structure
+
+
+def _unflatten(structure: tuple, children: Any) -> GradientTransformation:
+    rule_type, settings = structure
+    numbers, names = _split_fields(rule_type)
+    fields = dict(zip(numbers, children, strict=True)) | dict(zip(names, settings, strict=True))
+    return transformation(rule_type(**fields))
+
+
+jax.tree_util.register_pytree_with_keys(GradientTransformation, _flatten_with_keys, _unflatten, _flatten)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Foreign(Rule):
+    """A transform made elsewhere: its hyperparameters are locked in closures, so all of it is structure."""
+
+    transform: optax.GradientTransformationExtraArgs = static()
+
+    def init(self, params: Params) -> OptState:
+        return self.transform.init(params)
+
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra: Any) -> tuple:
+        return self.transform.update(updates, state, params, **extra)
+
+
+def lift(name: str, transform: Any) -> GradientTransformation:
+    """A transform of gdjax as it is; one of optax wrapped, so that it can stand inside gdjax's pytrees.
+
+    Raises:
+      TypeError: if `transform` is no `(init, update)` pair.
+    """
+    if isinstance(transform, GradientTransformation):
+        return transform
+    if isinstance(transform, optax.GradientTransformation):
+        return transformation(_Foreign(optax.with_extra_args_support(transform)))
+    called = ", is it a factory that still has to be called" if callable(transform) else ""
+    raise TypeError(f"`{name}` must be a gradient transformation of gdjax or optax, got {transform!r}{called}.")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Chain(Rule):
+    transforms: tuple
+
+    def init(self, params: Params) -> OptState:
+        return tuple(transform.init(params) for transform in self.transforms)
+
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra: Any) -> tuple:
+        new_state = []
+        for transform, its_state in zip(self.transforms, state, strict=True):
+            updates, its_state = transform.update(updates, its_state, params, **extra)
+            new_state.append(its_state)
+        return updates, tuple(new_state)
+
+
+def chain(*transforms: Any) -> GradientTransformation:
+    """One transform after the other; unlike `optax.chain` it keeps their hyperparameters as leaves.
+
+    Args:
+      *transforms: transforms of gdjax or optax; the first sees the gradient.
+
+    Returns:
+      A transform whose state is the tuple of their states.
+
+    Raises:
+      TypeError: if an argument is no `(init, update)` pair.
+
+    >>> import jax, gdjax, optax
+    >>> jax.tree.leaves(gdjax.chain(optax.clip(1.0), gdjax.gd(0.1)))
+    [0.1]
+    """
+    return transformation(_Chain(tuple(lift(f"transforms[{i}]", t) for i, t in enumerate(transforms))))
+
+
+def is_trainable(leaf: Any) -> bool:
+    """Whether arithmetic on gradients applies: a float or complex leaf. Integers and float0 pass untouched."""
+    return jnp.issubdtype(leaf_dtype(leaf), jnp.inexact)
+
+
+def leaf_dtype(leaf: Any) -> Any:
+    """The dtype of a leaf: of an array, a ShapeDtypeStruct or a Python number."""
+    return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+
+
+def accumulator_dtype(leaf: Any) -> Any:
+    """The dtype in which a leaf's arithmetic is done and its state is kept: float32 or wider."""
+    return jnp.promote_types(leaf_dtype(leaf), jnp.float32) if is_trainable(leaf) else jnp.dtype(jnp.float32)
+
+
+def real_dtype(dtype: Any) -> Any:
+    """The dtype of a magnitude: float32 for complex64, itself for a real dtype."""
+    return jnp.finfo(dtype).dtype
+
+
+def widen(updates: Updates) -> Updates:
+    """Updates in the dtype in which arithmetic is done; leaves that don't train stay as they are."""
+    return jax.tree.map(lambda u: jnp.asarray(u, accumulator_dtype(u)) if is_trainable(u) else u, updates)
+
+
+def narrow(updates: Updates, like: Updates) -> Updates:
+    """Updates in the dtypes of `like`."""
+    return jax.tree.map(lambda u, g: cast(u, leaf_dtype(g)) if is_trainable(g) else u, updates, like)
+
+
+def cast(x: Any, dtype: Any) -> Any:
+    """`x` as an array of that dtype; the real part, where a complex number becomes a real one."""
+    x = jnp.asarray(x)
+    if jnp.iscomplexobj(x) and not jnp.issubdtype(dtype, jnp.complexfloating):
+        x = jnp.real(x)
+    return x.astype(dtype)
+
+
+def scalar(name: str, value: Any, dtype: Any) -> jax.Array:
+    """A hyperparameter as a real scalar for arithmetic with arrays of `dtype`.
+
+    Raises:
+      ValueError: if it is a schedule that no clock has read, or a vector.
+    """
+    if isinstance(value, Schedule):
+        raise ValueError(
+            f"`{name}` is a schedule, and only a clock can read it: wrap the whole in `clocked(...)`, got {value!r}."
+        )
+    if np.shape(value) != ():
+        raise ValueError(f"`{name}` must be a scalar, got an array of shape {np.shape(value)}.")
+    return jnp.asarray(value, real_dtype(dtype))

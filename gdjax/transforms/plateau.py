@@ -1,0 +1,136 @@
+"""Reduce on plateau: smaller steps once a metric has stopped improving."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gdjax import checks
+from gdjax.schedules import float_dtype
+from gdjax.transforms.base import GradientTransformation, Rule, is_trainable, narrow, scalar, transformation, widen
+from gdjax.types import Number, Params, Updates
+
+
+class PlateauState(NamedTuple):
+    """What the judge remembers; all scalars."""
+
+    plateau_scale: jax.Array
+    """The factor on the updates, float32 (float64 under x64)."""
+    best: jax.Array
+    """The best metric so far, as a thing to minimize; infinite before the first."""
+    bad: jax.Array
+    """Judgements since the best, int32."""
+    cooldown: jax.Array
+    """Judgements still to be passed over after a cut, int32."""
+    epoch: jax.Array
+    """The epoch of the last update, int32."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _ReduceOnPlateau(Rule):
+    factor: Any
+    patience: Any
+    rtol: Any
+    atol: Any
+    cooldown: Any
+    min_scale: Any
+
+    def init(self, params: Params) -> PlateauState:
+        zero = jnp.zeros((), jnp.int32)
+        one = jnp.ones((), float_dtype())
+        return PlateauState(one, one * jnp.inf, zero, zero, zero)
+
+    def update(
+        self,
+        updates: Updates,
+        state: PlateauState,
+        params: Params | None = None,
+        *,
+        value: Any = None,
+        epoch: Any = None,
+        epoch_value: Any = None,
+        **extra: Any,
+    ) -> tuple:
+        if epoch_value is not None and epoch is not None:
+            epoch = jnp.asarray(epoch, jnp.int32)
+            judged = self._judge(state._replace(epoch=epoch), jnp.asarray(epoch_value))
+            state = jax.tree.map(lambda new, old: jnp.where(epoch != state.epoch, new, old), judged, state)
+        elif value is not None:
+            state = self._judge(state, jnp.asarray(value))
+        else:
+            raise ValueError(
+                "`reduce_on_plateau` must be told what to judge: pass `value=` to every `update`, "
+                "or `epoch=` and `epoch_value=`, got neither."
+            )
+        scaled = jax.tree.map(
+            lambda u: scalar("plateau_scale", state.plateau_scale, u.dtype) * u if is_trainable(u) else u,
+            widen(updates),
+        )
+        return narrow(scaled, updates), state
+
+    def _judge(self, state: PlateauState, metric: jax.Array) -> PlateauState:
+        dtype = state.best.dtype
+        metric = metric.astype(dtype)
+        # A margin below an infinite best is no number: before the first metric, any finite one is better.
+        margin = jnp.where(jnp.isinf(state.best), 0, self.rtol * jnp.abs(state.best) + self.atol)
+        better = metric < state.best - margin.astype(dtype)  # False for NaN: a bad epoch
+        cooling = state.cooldown > 0
+        bad = jnp.where(better | cooling, 0, state.bad + 1)
+        cut = ~better & ~cooling & (bad >= self.patience)
+        reduced = jnp.maximum(state.plateau_scale * self.factor, self.min_scale).astype(dtype)
+        return PlateauState(
+            plateau_scale=jnp.where(cut, jnp.minimum(reduced, state.plateau_scale), state.plateau_scale),
+            best=jnp.where(better, metric, state.best),
+            bad=jnp.where(cut, 0, bad).astype(jnp.int32),
+            cooldown=jnp.where(cut, self.cooldown, jnp.maximum(state.cooldown - 1, 0)).astype(jnp.int32),
+            epoch=state.epoch,
+        )
+
+
+def reduce_on_plateau(
+    factor: Number = 0.1,
+    patience: int = 10,
+    rtol: Number = 1e-4,
+    atol: Number = 0.0,
+    cooldown: int = 0,
+    *,
+    min_scale: Number = 0.0,
+) -> GradientTransformation:
+    """Multiply the steps by `factor` whenever `patience` judgements in a row brought nothing better.
+
+    Stands after an optimizer: `chain(adam(1e-3), reduce_on_plateau(patience=5))`. Inside a training run it
+    judges once an epoch, when the epoch changes, the validation loss where there is one, else the epoch's
+    training loss. In a hand-written loop it judges `value=` at every update.
+
+    Better is below best − (rtol·|best| + atol), also for negative metrics; NaN is never better.
+
+    Args:
+      factor: in [0, 1).
+      patience: judgements without improvement that bring a cut, at least 0 (0 acts as 1).
+      rtol: relative improvement that counts, in [0, 1).
+      atol: absolute improvement that counts, at least 0.
+      cooldown: judgements after a cut in which nothing counts as bad, at least 0.
+      min_scale: the product of all factors never goes below it, at least 0.
+
+    Raises:
+      ValueError, TypeError: if a number is out of range; if `update` is told nothing to judge.
+
+    >>> import jax.numpy as jnp
+    >>> plateau = reduce_on_plateau(0.5, patience=2)
+    >>> state = plateau.init(jnp.array(0.0))
+    >>> for loss in (-1.0, -1.0, -1.0):
+    ...     updates, state = plateau.update(jnp.array(1.0), state, value=loss)
+    >>> float(updates)
+    0.5
+    """
+    return transformation(
+        _ReduceOnPlateau(
+            factor=checks.decay("factor", factor),
+            patience=checks.integer("patience", patience, least=0),
+            rtol=checks.decay("rtol", rtol),
+            atol=checks.non_negative("atol", atol),
+            cooldown=checks.integer("cooldown", cooldown, least=0),
+            min_scale=checks.non_negative("min_scale", min_scale),
+        )
+    )
