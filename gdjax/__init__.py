@@ -9,8 +9,8 @@ from gdjax import transforms as transforms
 from gdjax.data import full_batch as full_batch
 from gdjax.data import mini_batch as mini_batch
 from gdjax.data import stochastic as stochastic
-from gdjax.engine import fit as fit
-from gdjax.engine import training as training
+from gdjax.engine.fit import fit as fit
+from gdjax.engine.training import training as training
 from gdjax.optimizers import adagrad as adagrad
 from gdjax.optimizers import adam as adam
 from gdjax.optimizers import gd as gd

@@ -1,7 +1,7 @@
 """A regime is how an epoch slices n examples into batches; the rest of descent is the same for all."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,10 @@ import jax.numpy as jnp
 from gdjax import checks
 from gdjax.data.shuffling import RoundKeys, round_keys, shuffled
 from gdjax.types import Batch
+
+
+BLOCK_IDS = 16384
+"""Example ids that are computed in one go: enough to hide the cost of starting, too few to fill a cache."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,16 +30,15 @@ class Regime:
         names = {None: "full_batch", 1: "stochastic"}
         return names.get(self.batch_size, f"mini_batch({self.batch_size})")
 
-    def slices(self, n: int) -> tuple[int, int, int]:
-        """(full batches, rows of a full batch, rows of the remainder batch or 0) of an epoch of n examples."""
+    def slices(self, n: int) -> "Slices":
+        """How an epoch of n examples is cut."""
+        n = checks.integer("n", n, least=1)
         rows = n if self.batch_size is None else min(self.batch_size, n)
-        full = n // rows
-        return full, rows, 0 if self.drop_remainder else n - full * rows
+        return Slices(n, rows, n // rows, 0 if self.drop_remainder else n % rows)
 
     def steps_per_epoch(self, n: int) -> int:
         """Updates that an epoch of n examples makes."""
-        full, _, remainder = self.slices(checks.integer("n", n, least=1))
-        return full + (remainder > 0)
+        return self.slices(n).steps
 
     @property
     def in_given_order(self) -> bool:
@@ -43,20 +46,28 @@ class Regime:
         return self.batch_size is None or not self.shuffle
 
     def keys(self, key: jax.Array, n: int, epoch: Any) -> RoundKeys | None:
-        """The keys of an epoch's order, from the run's key; None where the order is the given one."""
+        """The keys of an epoch's order, from the run's order key; None where the order is the given one."""
         if self.in_given_order:
             return None
         return round_keys(jax.random.fold_in(key, 0 if self.shuffle == "once" else epoch), n)
 
-    def batch(self, data: Batch, keys: RoundKeys | None, start: Any, rows: int) -> Batch:
-        """`rows` rows of the epoch's order from place `start` on."""
-        n = checks.rows("data", data)
+    def ids(self, keys: RoundKeys | None, n: int, start: Any, count: int) -> jax.Array | None:
+        """Example ids at places start … start + count − 1, int32 [count]; None where the order is the given one.
+
+        Places beyond the last one repeat it, so that blocks of places need not divide n.
+        """
         if keys is None:
-            if rows == n:
-                return data
-            return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, rows), data)
-        ids = shuffled(start + jnp.arange(rows, dtype=jnp.int32), n, keys)
-        return jax.tree.map(lambda x: x.at[ids].get(mode="promise_in_bounds", unique_indices=True), data)
+            return None
+        places = jnp.minimum(start + jnp.arange(count, dtype=jnp.int32), n - 1)
+        return shuffled(places, n, keys)
+
+    def batch(self, data: Batch, ids: jax.Array | None, start: Any, rows: int) -> Batch:
+        """The rows of these ids; without ids the `rows` rows from `start` on."""
+        if ids is not None:
+            return jax.tree.map(lambda x: x.at[ids].get(mode="promise_in_bounds"), data)
+        if rows == checks.rows("data", data):
+            return data
+        return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, rows), data)
 
     def order(self, n: int, seed: int = 0, epoch: int = 0) -> jax.Array:
         """The epoch's order of example ids, for people and tests; a run never makes it.
@@ -72,15 +83,53 @@ class Regime:
         >>> mini_batch(2, shuffle=False).order(5).tolist()
         [0, 1, 2, 3, 4]
         """
-        full, rows, remainder = self.slices(checks.integer("n", n, least=1))
-        places = jnp.arange(full * rows + remainder, dtype=jnp.int32)
-        keys = self.keys(order_key(jax.random.key(seed)), n, epoch)
-        return places if keys is None else shuffled(places, n, keys)
+        seen = self.slices(n).seen
+        ids = self.ids(self.keys(run_keys(seed).order, n, epoch), n, 0, seen)
+        return jnp.arange(seen, dtype=jnp.int32) if ids is None else ids
 
 
-def order_key(key: jax.Array) -> jax.Array:
-    """The part of a run's key that shuffles."""
-    return jax.random.fold_in(key, 1)
+class Slices(NamedTuple):
+    """How an epoch of n examples is cut into batches."""
+
+    examples: int
+    """n."""
+    rows: int
+    """Rows of a full batch."""
+    full: int
+    """Full batches."""
+    remainder: int
+    """Rows of the smaller last batch; 0 where there is none."""
+
+    @property
+    def steps(self) -> int:
+        """Updates an epoch."""
+        return self.full + (self.remainder > 0)
+
+    @property
+    def seen(self) -> int:
+        """Examples an epoch."""
+        return self.full * self.rows + self.remainder
+
+    @property
+    def block(self) -> int:
+        """Batches whose ids are computed together."""
+        return max(1, BLOCK_IDS // self.rows)
+
+
+class RunKeys(NamedTuple):
+    """The PRNG keys of a run, each for its own purpose."""
+
+    init: jax.Array
+    """Makes the parameters."""
+    order: jax.Array
+    """Shuffles the epochs."""
+    step: jax.Array
+    """Is folded with epoch and step for the loss."""
+
+
+def run_keys(seed: Any) -> RunKeys:
+    """All keys of a run follow from its seed, an integer that may be traced."""
+    return RunKeys(*jax.random.split(jax.random.key(seed), 3))
 
 
 def full_batch() -> Regime:
@@ -113,8 +162,8 @@ def mini_batch(
     Raises:
       ValueError, TypeError: if an argument is out of range.
 
-    >>> [mini_batch(64).slices(300), mini_batch(64).steps_per_epoch(300)]
-    [(4, 64, 44), 5]
+    >>> mini_batch(64).steps_per_epoch(300)
+    5
     """
     return Regime(
         checks.integer("batch_size", batch_size, least=1),

@@ -5,6 +5,7 @@ be cut anywhere: every way of cutting it gives the same bits, with one executabl
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 import optax
 
 from gdjax import checks
-from gdjax.data.regimes import Regime, order_key
+from gdjax.data.regimes import Regime, RunKeys, Slices, run_keys
 from gdjax.engine.loss import Callee, callee
 from gdjax.engine.parameters import Held, merge, split
 from gdjax.schedules import float_dtype
@@ -38,8 +39,8 @@ class TrainingState(NamedTuple):
     optimizer_state: OptState
     model_state: Any
     """What the loss returns beside its value, None for most."""
-    key: jax.Array
-    """The run's PRNG key, made from the seed; never changes."""
+    keys: RunKeys
+    """The run's PRNG keys, made from the seed; they never change."""
     loss_sum: CompensatedSum
     """Sum of row losses in the current epoch."""
     epoch_value: jax.Array
@@ -99,9 +100,9 @@ class Training:
         """
         if not isinstance(seed, jax.core.Tracer) and np.ndim(seed) == 0:
             seed = checks.integer("seed", seed, least=0)
-        key = jax.random.key(seed)
+        keys = run_keys(seed)
         if callable(params) and jax.tree_util.all_leaves([params]):
-            params = params(jax.random.fold_in(key, 0))
+            params = params(keys.init)
             if self.loss.has_model_state and model_state is None:
                 params, model_state = params
         trainable, held = split(params)
@@ -116,7 +117,7 @@ class Training:
             held=held,
             optimizer_state=self.optimizer.init(trainable),
             model_state=model_state,
-            key=key,
+            keys=keys,
             loss_sum=zero_sum(),
             epoch_value=jnp.full((), jnp.nan, float_dtype()),
         )
@@ -136,15 +137,32 @@ class Training:
         """
         if not isinstance(state.step, jax.core.Tracer) and np.any(state.step != 0):
             raise ValueError(f"`state` must stand at the start of an epoch, got step {state.step}; take `steps`.")
-        advance, full, rows, remainder = self._stepper(state, data)
-        moving, record = jax.lax.scan(
-            lambda moving, i: advance(moving, i, rows), _moving(state), jnp.arange(full, dtype=jnp.int32)
-        )
-        if remainder:
-            moving, last = advance(moving, jnp.full((), full, jnp.int32), remainder)
-            record = jax.tree.map(lambda column, x: jnp.concatenate([column, x[None]]), record, last)
-        count = full + (remainder > 0)
-        return self._arrive(state, moving, count, data), Record(count=jnp.full((), count, jnp.int32), **record)
+        slices = self._slices(data)
+        advance, ids = self._stepper(state, data)
+
+        def block(moving: _Moving, first: Any, batches: int) -> tuple[_Moving, dict]:
+            block_ids = ids(first, batches)
+            return jax.lax.scan(
+                lambda moving, i: advance(moving, first + i, _part(block_ids, i, slices.rows), slices.rows),
+                moving,
+                jnp.arange(batches, dtype=jnp.int32),
+            )
+
+        records, moving = [], _moving(state)
+        whole = slices.full // slices.block if slices.full > slices.block else 0
+        if whole:
+            starts = jnp.arange(whole, dtype=jnp.int32) * slices.block
+            moving, record = jax.lax.scan(lambda m, first: block(m, first, slices.block), moving, starts)
+            records.append(jax.tree.map(lambda x: x.reshape(whole * slices.block, *x.shape[2:]), record))
+        if slices.full > whole * slices.block:
+            moving, record = block(moving, whole * slices.block, slices.full - whole * slices.block)
+            records.append(record)
+        if slices.remainder:
+            moving, last = advance(moving, slices.full, ids(slices.full, 1), slices.remainder)
+            records.append(jax.tree.map(lambda x: x[None], last))
+        record = jax.tree.map(lambda *parts: jnp.concatenate(parts), *records)
+        state = self._arrive(state, moving, jnp.full((), slices.steps, jnp.int32), slices)
+        return state, Record(count=jnp.full((), slices.steps, jnp.int32), **record)
 
     def steps(
         self, state: TrainingState, data: Batch, stop: Any, *, capacity: int | None = None
@@ -163,49 +181,85 @@ class Training:
         Raises:
           ValueError, TypeError: if the data's leaves don't fit together, or `capacity` is no positive integer.
         """
-        advance, full, rows, remainder = self._stepper(state, data)
-        per_epoch = full + (remainder > 0)
-        capacity = per_epoch if capacity is None else checks.integer("capacity", capacity, least=1)
-        begin = state.epoch * per_epoch + state.step
+        slices = self._slices(data)
+        capacity = slices.steps if capacity is None else checks.integer("capacity", capacity, least=1)
+        begin = state.epoch * slices.steps + state.step
         stop = jnp.minimum(jnp.asarray(stop, jnp.int32), begin + capacity)
-
-        row = jax.eval_shape(lambda moving: advance(moving, 0, rows)[1], _moving(state))
-        columns = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), row)
 
         def epoch(carry: tuple) -> tuple:
             state, columns, position = carry
-            advance, *_ = self._stepper(state, data)
-            end = jnp.minimum(per_epoch, state.step + stop - position)
+            advance, ids = self._stepper(state, data)
+            end = jnp.minimum(slices.steps, state.step + stop - position)
+            end_of_full = jnp.minimum(end, slices.full)
             offset = position - state.step - begin
 
-            def step(i: Any, carry: tuple, rows: int = rows) -> tuple:
+            def step(i: Any, carry: tuple, its_ids: Any, rows: int) -> tuple:
                 moving, columns = carry
-                moving, row = advance(moving, i, rows)
-                at = offset + i
-                return moving, jax.tree.map(
-                    lambda c, x: c.at[at].set(x, mode="promise_in_bounds"), columns, row
+                moving, row = advance(moving, i, its_ids, rows)
+                put = functools.partial(_put, at=offset + i)
+                return moving, jax.tree.map(put, columns, row)
+
+            def block(b: Any, carry: tuple) -> tuple:
+                first = b * slices.block
+                block_ids = ids(first, slices.block)
+                return jax.lax.fori_loop(
+                    jnp.maximum(state.step, first),
+                    jnp.minimum(end_of_full, first + slices.block),
+                    lambda i, c: step(i, c, _part(block_ids, i - first, slices.rows), slices.rows),
+                    carry,
                 )
 
-            carry = jax.lax.fori_loop(state.step, jnp.minimum(end, full), step, (_moving(state), columns))
-            if remainder:
-                carry = jax.lax.cond(end > full, lambda c: step(full, c, remainder), lambda c: c, carry)
+            carry = (_moving(state), columns)
+            if slices.full <= slices.block:
+                carry = block(0, carry)
+            else:
+                blocks = (state.step // slices.block, (end_of_full + slices.block - 1) // slices.block)
+                carry = jax.lax.fori_loop(*blocks, block, carry)
+            if slices.remainder:
+                carry = jax.lax.cond(
+                    end > slices.full,
+                    lambda c: step(slices.full, c, ids(slices.full, 1), slices.remainder),
+                    lambda c: c,
+                    carry,
+                )
             moving, columns = carry
-            return self._arrive(state, moving, end, data), columns, position + end - state.step
+            return self._arrive(state, moving, end, slices), columns, position + end - state.step
 
+        columns = self._empty_columns(state, data, capacity)
         state, columns, position = jax.lax.while_loop(lambda carry: carry[2] < stop, epoch, (state, columns, begin))
         return state, Record(count=position - begin, **columns)
 
-    def _stepper(self, state: TrainingState, data: Batch) -> tuple[Callable, int, int, int]:
-        """(advance(moving, i, rows) -> (moving, record row), full batches, their rows, the remainder's rows)."""
-        n = checks.rows("data", data)
-        full, rows, remainder = self.regime.slices(n)
-        order = self.regime.keys(order_key(state.key), n, state.epoch)
-        epoch_key = jax.random.fold_in(jax.random.fold_in(state.key, 2), state.epoch)
+    def _slices(self, data: Batch) -> Slices:
+        return self.regime.slices(checks.rows("data", data))
+
+    def _empty_columns(self, state: TrainingState, data: Batch, capacity: int) -> dict:
+        """A record's arrays, before the first step."""
+
+        def row(state: TrainingState, data: Batch) -> dict:
+            advance, ids = self._stepper(state, data)
+            rows = self._slices(data).rows
+            return advance(_moving(state), 0, _part(ids(0, 1), 0, rows), rows)[1]
+
+        return jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), jax.eval_shape(row, state, data))
+
+    def _stepper(self, state: TrainingState, data: Batch) -> tuple[Callable, Callable]:
+        """The epoch's two functions.
+
+        `advance(moving, i, ids, rows) -> (moving, record row)` makes step i on the batch of these ids;
+        `ids(first, batches)` are those of some batches from number `first` on.
+        """
+        slices = self._slices(data)
+        order = self.regime.keys(state.keys.order, slices.examples, state.epoch)
+        epoch_key = jax.random.fold_in(state.keys.step, state.epoch) if "key" in self.loss.wants else None
         float_type = float_dtype()
 
-        def advance(moving: _Moving, i: Any, size: int) -> tuple[_Moving, dict]:
-            batch = self.regime.batch(data, order, i * rows, size)
-            key = jax.random.fold_in(epoch_key, i) if "key" in self.loss.wants else None
+        def ids(first: Any, batches: int) -> jax.Array | None:
+            rows = slices.remainder if isinstance(first, int) and first == slices.full else batches * slices.rows
+            return self.regime.ids(order, slices.examples, first * slices.rows, rows)
+
+        def advance(moving: _Moving, i: Any, its_ids: Any, rows: int) -> tuple[_Moving, dict]:
+            batch = self.regime.batch(data, its_ids, i * slices.rows, rows)
+            key = None if epoch_key is None else jax.random.fold_in(epoch_key, i)
 
             def objective(trainable: Params) -> tuple:
                 return self.loss.loss(
@@ -221,12 +275,12 @@ class Training:
                 moving.trainable,
                 value=loss,
                 epoch=state.epoch,
-                epoch_fraction=jnp.asarray(i, float_type) / (full + (remainder > 0)),
+                epoch_fraction=jnp.asarray(i, float_type) / slices.steps,
                 epoch_value=state.epoch_value,
             )
             step_loss = loss.astype(float_type)
-            loss_sum = moving.loss_sum.add(size * step_loss)
-            seen = jnp.asarray(i, float_type) * rows + size
+            loss_sum = moving.loss_sum.add(rows * step_loss)
+            seen = jnp.asarray(i, float_type) * slices.rows + rows
             row = {
                 "loss": loss_sum.value / seen,
                 "step_loss": step_loss,
@@ -238,13 +292,12 @@ class Training:
                 row["recorded"] = dict(self.record(moving.trainable, gradients, updates, optimizer_state))
             return _Moving(trainable, optimizer_state, model_state, loss_sum), row
 
-        return advance, full, rows, remainder
+        return advance, ids
 
-    def _arrive(self, state: TrainingState, moving: _Moving, step: Any, data: Batch) -> TrainingState:
+    def _arrive(self, state: TrainingState, moving: _Moving, step: Any, slices: Slices) -> TrainingState:
         """The state after `step` steps of the epoch; after its last one, the start of the next."""
-        full, rows, remainder = self.regime.slices(checks.rows("data", data))
-        finished = jnp.asarray(step) == full + (remainder > 0)
-        mean = moving.loss_sum.value / (full * rows + remainder)
+        finished = step == slices.steps
+        mean = moving.loss_sum.value / slices.seen
         return state._replace(
             epoch=state.epoch + finished.astype(jnp.int32),
             step=jnp.where(finished, 0, step).astype(jnp.int32),
@@ -258,6 +311,15 @@ class Training:
 
 def _moving(state: TrainingState) -> _Moving:
     return _Moving(state.trainable, state.optimizer_state, state.model_state, state.loss_sum)
+
+
+def _part(ids: jax.Array | None, i: Any, rows: int) -> jax.Array | None:
+    """The i-th batch of a block of ids."""
+    return None if ids is None else jax.lax.dynamic_slice_in_dim(ids, i * rows, rows)
+
+
+def _put(column: jax.Array, value: jax.Array, at: Any) -> jax.Array:
+    return column.at[at].set(value, mode="promise_in_bounds")
 
 
 def training(

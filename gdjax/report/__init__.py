@@ -1,0 +1,1 @@
+"""Comparisons, and the pictures and files that show them."""
