@@ -136,7 +136,7 @@ def fit(
     looks = validation is not None or judges
     capacity = min(max(total, 1), max(per_epoch, RECORD_STEPS))
     chunk = 1
-    with interruptible() as interrupted, progress_bar(epochs, step / per_epoch, shown=progress) as bar:
+    with interruptible() as interrupted, progress_bar(epochs, step / per_epoch, unit="epochs", shown=progress) as bar:
         bar.say("compiling")
         while step < total and not interrupted():
             stop = min(total, step + min(chunk, capacity))

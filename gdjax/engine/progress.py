@@ -1,4 +1,4 @@
-"""A progress bar over epochs; it says when it compiles. tqdm draws it, where it is installed."""
+"""A progress bar; it says when it compiles. tqdm draws it, where it is installed."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ class Silent:
     def say(self, text: str) -> None:
         """Nothing is shown."""
 
-    def reach(self, epochs: float, loss: float) -> None:
+    def reach(self, place: float, loss: float | None = None) -> None:
         """Nothing is shown."""
 
 
 class Bar(Silent):
-    """A tqdm bar in epochs."""
+    """A tqdm bar."""
 
     def __init__(self, bar: Any) -> None:
         self.bar = bar
@@ -30,15 +30,16 @@ class Bar(Silent):
         """What is being done."""
         self.bar.set_description(text)
 
-    def reach(self, epochs: float, loss: float) -> None:
-        """How far the run is, and its latest loss."""
-        self.bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
-        self.bar.update(round(epochs, 3) - self.bar.n)
+    def reach(self, place: float, loss: float | None = None) -> None:
+        """How far the work is, and its latest loss."""
+        if loss is not None:
+            self.bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+        self.bar.update(round(place, 3) - self.bar.n)
 
 
 @contextlib.contextmanager
-def progress_bar(epochs: int, first: float, *, shown: bool) -> Iterator[Silent]:
-    """A bar from `first` to `epochs`, or none.
+def progress_bar(total: int, first: float, *, unit: str, shown: bool) -> Iterator[Silent]:
+    """A bar from `first` to `total` units, or none.
 
     Raises:
       ImportError: if a bar is wanted and tqdm is not there.
@@ -48,6 +49,6 @@ def progress_bar(epochs: int, first: float, *, shown: bool) -> Iterator[Silent]:
         return
     if tqdm is None:
         raise ImportError("`progress=True` needs tqdm, got none: pip install tqdm, or 'gdjax[demo]'.")
-    form = "{desc}: {n:.4g}/{total} epochs |{bar}| {elapsed}<{remaining}{postfix}"
-    with tqdm(total=epochs, initial=first, bar_format=form) as bar:
+    form = "{desc}: {n:.4g}/{total} " + unit + " |{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(total=total, initial=first, bar_format=form) as bar:
         yield Bar(bar)

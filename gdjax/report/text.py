@@ -1,0 +1,142 @@
+"""A comparison in words: the verdict, the table, and the lines that reproduce the best row."""
+
+import math
+from collections.abc import Sequence
+
+from gdjax.report.compare import Comparison, Row
+from gdjax.report.schedules import Choice
+from gdjax.report.statistics import Interval
+
+
+def verdict(comparison: Comparison, name: str) -> str:
+    """One sentence: what is best, what is as good, and what a good loss costs."""
+    best = comparison.best
+    if not math.isfinite(best.interval(best.test_loss).mean):
+        return f"On {name}, every run diverged: no learning rate that was tried works."
+    others = [row for row in comparison.rows[1:] if row.tied]
+    metric, values = next(iter(best.metrics.items()), ("test loss", best.test_loss))
+    reached = [row for row in comparison.rows if row.point_of(comparison.target) is not None]
+    cheapest = min(reached, key=lambda row: row.cost(comparison.target)["examples"], default=None)
+    ties = f"tied with {len(others)} of the other {len(comparison.rows) - 1} rows"
+    if comparison.seeds == 1:
+        ties = "one seed, so nothing can be said of ties"
+    elif not others:
+        ties = "and no other row is as good" if len(comparison.rows) > 1 else "the only row"
+    elif len(others) <= 2:
+        ties = "tied with " + " and ".join(row.name for row in others)
+    sentence = (
+        f"On {name}, {best.name} at rate {best.learning_rate:g} is best, with a test loss of "
+        f"{number(best.interval(best.test_loss))} and {metric} {number(best.interval(values))} ({ties})"
+    )
+    if cheapest is None:
+        return f"{sentence}."
+    cost = cheapest.cost(comparison.target)
+    who = "it is also the cheapest" if cheapest is best else f"{cheapest.name} is the cheapest"
+    return (
+        f"{sentence}; {who} way to a validation loss of {comparison.target:.3g}, after {cost['examples']:,} examples "
+        f"({cost['updates']:,} updates, {seconds(cost['seconds'])} s)."
+    )
+
+
+def table(comparison: Comparison) -> str:
+    """All rows, the best first, then the baselines; `=` marks what is tied with the best."""
+    metrics = list(comparison.best.metrics)[:1]
+    header = (
+        "", "optimizer", "schedule", "regime", "rate", "test loss", *metrics, "at customary", "diverged", "updates",
+        "examples", "seconds", "compile", "to target",
+    )  # fmt: skip
+    lines = [header, *(_cells(row, comparison, metrics) for row in comparison.rows)]
+    for name, scores in comparison.baselines.items():
+        values = (f"{scores['loss']:.4g}", *(f"{scores[metric]:.4g}" for metric in metrics))
+        lines.append(("", f"({name})", "", "", "", *values, *[""] * 7))
+    if all(row.schedule == "constant" for row in comparison.rows):
+        lines = [line[:2] + line[3:] for line in lines]
+    return _aligned(lines) + "\n" + _legend(comparison)
+
+
+def _cells(row: Row, comparison: Comparison, metrics: Sequence[str]) -> tuple[str, ...]:
+    cost = row.cost(comparison.target)["examples"]
+    customary = row.customary_loss()
+    shown = "diverged" if math.isinf(customary) else f"{customary:.4g} at {row.customary_rate:g}"
+    return (
+        {True: "=", False: "", None: "?"}[row.tied],
+        row.optimizer,
+        row.schedule,
+        str(row.regime),
+        f"{row.learning_rate:g}",
+        number(row.interval(row.test_loss)),
+        *(number(row.interval(row.metrics[metric])) for metric in metrics),
+        "-" if math.isnan(customary) else shown,
+        f"{row.diverged_runs} of {row.seeds}",
+        f"{int(row.curves.updates[-1]):,}",
+        f"{int(row.examples[-1]):,}",
+        seconds(row.seconds),
+        f"{row.curves.compile_seconds:.1f}",
+        "-" if math.isinf(cost) else f"{cost:,}",
+    )
+
+
+def _legend(comparison: Comparison) -> str:
+    return (
+        f"= tied with the best: the 95 % interval of the paired difference over {comparison.seeds} seeds holds 0. "
+        f"± is a 95 % interval over the seeds (initialization and order; one split).\n"
+        "seconds: one run's share of its cell, whose rates and seeds train together; compile: of the whole cell. "
+        f"to target: examples until a validation loss of {comparison.target:.3g}."
+    )
+
+
+def reproduce(row: Row, comparison: Comparison, load: str, choice: Choice) -> str:
+    """Python that trains the row again and prints its metric; `load` is the call that makes the task."""
+    metric = next(iter(row.metrics))
+    regime = str(row.regime) if "(" in str(row.regime) else f"{row.regime}()"
+    optimizer = choice.source.format(optimizer=row.optimizer, rate=repr(row.learning_rate))
+    if comparison.budget.unit == "examples":
+        train = [
+            "result = gdjax.fit(task.loss, task.init, task.train, optimizer=optimizer,",
+            f"                   regime=gdjax.{regime}, epochs={int(comparison.budget.amount)}, seed=seed)",
+        ]
+        params = "result.params"
+    else:
+        updates = int(row.curves.updates[-1])
+        train = [
+            f"run = gdjax.training(task.loss, optimizer=optimizer, regime=gdjax.{regime})",
+            'steps = jax.jit(run.steps, static_argnames="capacity")',
+            f"state, _ = steps(run.init(task.init, seed), task.train, {updates}, capacity={updates})",
+        ]
+        params = "state.params"
+    lines = [
+        *(["import jax"] if comparison.budget.unit != "examples" else []),
+        "import gdjax",
+        "from gdjax import tasks",
+        "",
+        f"task = {load}",
+        f"optimizer = {optimizer}",
+        "scores = []",
+        f"for seed in range({comparison.seeds}):",
+        *(f"    {line}" for line in train),
+        f'    scores.append(float(task.metrics["{metric}"]({params}, task.test)))',
+        f'print("{metric}", sum(scores) / len(scores))',
+    ]
+    return "\n".join(lines)
+
+
+def number(interval: Interval) -> str:
+    """A mean and half its interval, to the digits that the interval leaves."""
+    if math.isnan(interval.mean):
+        return "-"
+    if math.isnan(interval.low):
+        return f"{interval.mean:.4g}"
+    if interval.half == 0:
+        return f"{interval.mean:.4g} ± 0"
+    digits = max(0, 1 - math.floor(math.log10(interval.half)))
+    return f"{interval.mean:.{digits}f} ± {interval.half:.{digits}f}"
+
+
+def seconds(value: float) -> str:
+    """Seconds to two digits."""
+    return f"{value:.2g}" if value < 100 else f"{value:.0f}"
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)

@@ -1,0 +1,39 @@
+"""The small network that a table is learned with: layers of ReLU, He's initialization."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def init_network(key: jax.Array, sizes: tuple[int, ...]) -> list[dict[str, jax.Array]]:
+    """Parameters of a fully connected network.
+
+    Args:
+      key: a PRNG key.
+      sizes: inputs, hidden layers, outputs.
+
+    Returns:
+      One {"w": [in, out], "b": [out]} a layer; weights normal with variance 2/in, biases 0.
+
+    Source: He et al. (2015), "Delving deep into rectifiers".
+    """
+    keys = jax.random.split(key, len(sizes) - 1)
+    return [
+        {"w": jax.random.normal(k, (a, b)) * jnp.sqrt(2 / a), "b": jnp.zeros(b)}
+        for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=True)
+    ]
+
+
+def apply_network(params: Any, x: jax.Array) -> jax.Array:
+    """Outputs [rows, out] of a network for inputs [rows, in]; the last layer is linear."""
+    *hidden, last = params
+    for layer in hidden:
+        x = jax.nn.relu(x @ layer["w"] + layer["b"][None])
+    return x @ last["w"] + last["b"][None]
+
+
+def softmax_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean cross entropy of logits [rows, classes] and labels [rows], safe at any logits."""
+    picked = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - picked)
