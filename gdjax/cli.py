@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import sys
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import tyro
 
@@ -12,7 +12,7 @@ import gdjax
 from gdjax import checks, tasks
 from gdjax.data.regimes import Regime, full_batch, mini_batch, stochastic
 from gdjax.report.baselines import baselines
-from gdjax.report.compare import CUSTOMARY, SECONDS, UPDATES, Budget, compare
+from gdjax.report.compare import CUSTOMARY, SECONDS, UPDATES, Budget, Unit, compare
 from gdjax.report.files import prepare_folder, write_comparison
 from gdjax.report.schedules import CONSTANT, schedules_for
 from gdjax.report.text import reproduce, table, verdict
@@ -80,7 +80,13 @@ class Compare:
             )
         budget = _budget(self.budget, epochs)
         hidden = tuple(size for size in (_integer("hidden", word) for word in _words(self.hidden)) if size)
-        asked = {"target": self.target, "task": self.task, "hidden": hidden, "rows": self.rows, "seed": self.seed}
+        asked: dict[str, Any] = {
+            "target": self.target,
+            "task": self.task,
+            "hidden": hidden,
+            "rows": self.rows,
+            "seed": self.seed,
+        }
         given = {name: value for name, value in asked.items() if value is not None}
 
         task = tasks.load(self.data, **given)
@@ -130,7 +136,7 @@ def _rate(word: str) -> float:
         value = float(word)
     except ValueError:
         raise ValueError(f"`learning_rate` must hold numbers, got '{word}'.") from None
-    return checks.positive("learning_rate", value)
+    return float(checks.positive("learning_rate", value))
 
 
 def _regime(word: str) -> Regime:
@@ -144,8 +150,8 @@ def _regime(word: str) -> Regime:
 
 
 def _budget(text: str, epochs: int) -> Budget:
-    unit, _, amount = text.partition("=")
-    checks.choice("budget", unit, ("examples", "updates", "seconds"))
+    word, _, amount = text.partition("=")
+    unit: Unit = checks.choice("budget", word, get_args(Unit))
     if unit == "examples":
         if amount:
             raise ValueError(f"`budget` in examples must be given by --epochs, got '{text}'.")
@@ -154,13 +160,13 @@ def _budget(text: str, epochs: int) -> Budget:
         value = float(amount) if amount else {"updates": UPDATES, "seconds": SECONDS}[unit]
     except ValueError:
         raise ValueError(f"`budget` must name a number of {unit}, got '{text}'.") from None
-    return Budget(unit, checks.positive("budget", value))
+    return Budget(unit, float(checks.positive("budget", value)))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code, 2 for bad input."""
     app = tyro.extras.SubcommandApp()
-    app.command(Compare, name="compare")
+    app.command(Compare, name="compare")  # pyrefly: ignore[no-matching-overload]: a dataclass is called like a function
     config = app.cli(args=arguments, prog="gdjax", description=f"{gdjax.__doc__}")
     try:
         config.run()

@@ -7,7 +7,7 @@ is never missed by rounding, however many steps there are.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,8 @@ class Schedule:
         return self.at(Position(step))
 
 
-def _schedule(cls: type) -> type:
+@dataclass_transform(frozen_default=True)
+def _schedule(cls: type) -> Any:
     return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, eq=False)(cls))
 
 

@@ -1,5 +1,6 @@
-import gdjax
 import pytest
+
+import gdjax
 
 
 def test_sgd_says_where_stochastic_is():

@@ -10,7 +10,6 @@ from gdjax import checks
 from gdjax.data.shuffling import RoundKeys, round_keys, shuffled
 from gdjax.types import Batch
 
-
 BLOCK_IDS = 16384
 """Example ids that are computed in one go: enough to hide the cost of starting, too few to fill a cache."""
 
@@ -146,9 +145,7 @@ def stochastic(*, shuffle: bool | Literal["once"] = True) -> Regime:
     return mini_batch(1, shuffle=shuffle)
 
 
-def mini_batch(
-    batch_size: int, *, shuffle: bool | Literal["once"] = True, drop_remainder: bool = False
-) -> Regime:
+def mini_batch(batch_size: int, *, shuffle: bool | Literal["once"] = True, drop_remainder: bool = False) -> Regime:
     """Mini-batch descent: every update sees `batch_size` examples, and every epoch each example once.
 
     Where the batch size does not divide the number of examples, the last batch is smaller, and its mean

@@ -29,7 +29,7 @@ class Recorder:
     def __init__(self) -> None:
         self.chunks: list = []
         self.epoch_losses: list = []
-        self.evaluations: list[dict[str, float]] = []
+        self.evaluations: list[dict[str, np.ndarray]] = []
 
     def add(self, record, step: int, steps_per_epoch: int) -> None:
         """A chunk's record, that began after `step` steps of the run."""

@@ -26,6 +26,7 @@ class Callee:
     wants: tuple[str, ...]
 
     def __call__(self, params: Params, batch: Batch, **offered: Any) -> Any:
+        """What the function returns, given of the offered extras those that it takes."""
         return self.function(params, batch, **{name: offered[name] for name in self.wants})
 
     @property

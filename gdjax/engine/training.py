@@ -322,9 +322,7 @@ def _put(column: jax.Array, value: jax.Array, at: Any) -> jax.Array:
     return column.at[at].set(value, mode="promise_in_bounds")
 
 
-def training(
-    loss_fn: LossFn, *, optimizer: Any, regime: Regime, record: Callable | None = None
-) -> Training:
+def training(loss_fn: LossFn, *, optimizer: Any, regime: Regime, record: Callable | None = None) -> Training:
     """A training run as pure functions `init`, `epoch` and `steps`.
 
     Args:

@@ -100,29 +100,27 @@ class Cell:
         begin_seeds = jax.vmap(begin, (None, 0, 0), by_seed)
         self.begin = jax.jit(jax.vmap(begin_seeds, (0, None, None), by_rate))
         advance_seeds = jax.vmap(advance, (None, by_seed, None), (by_seed, 0))
-        self.advance = jax.jit(
-            jax.vmap(advance_seeds, (0, by_rate, None), (by_rate, 0)), donate_argnums=1
-        )
-        self.compiled: Callable | None = None
+        self.advance = jax.jit(jax.vmap(advance_seeds, (0, by_rate, None), (by_rate, 0)), donate_argnums=1)
+        self.compiled: Any = None
         self.compile_seconds = 0.0
 
     def compile(self, rates: np.ndarray) -> None:
         """Compile for so many rates."""
         started = time.perf_counter()
-        rates = jnp.asarray(rates, jnp.float32)
-        state = self.begin(rates, self.starts, self.seeds)
-        self.compiled = self.advance.lower(rates, state, jnp.zeros((), jnp.int32)).compile()
+        traced = jnp.asarray(rates, jnp.float32)
+        state = self.begin(traced, self.starts, self.seeds)
+        self.compiled = self.advance.lower(traced, state, jnp.zeros((), jnp.int32)).compile()
         self.compile_seconds = time.perf_counter() - started
 
     def seconds_per_update(self, rates: np.ndarray) -> float:
         """Measured wall time of one update of all runs together."""
-        rates = jnp.asarray(rates, jnp.float32)
-        state = self.begin(rates, self.starts, self.seeds)
-        made, seconds = 0, 0.0
+        traced = jnp.asarray(rates, jnp.float32)
+        state = self.begin(traced, self.starts, self.seeds)
+        made, more, seconds = 0, 1, 0.0
         while seconds < 0.2 and made < self.capacity:
             more = max(1, made)
             started = time.perf_counter()
-            state, _ = jax.block_until_ready(self.compiled(rates, state, jnp.int32(made + more)))
+            state, _ = jax.block_until_ready(self.compiled(traced, state, jnp.int32(made + more)))
             seconds, made = time.perf_counter() - started, made + more
         return seconds / more
 
@@ -136,16 +134,17 @@ class Cell:
         """
         if self.compiled is None:
             self.compile(rates)
+        compiled: Any = self.compiled
         traced = jnp.asarray(rates, jnp.float32)
         state = self.begin(traced, self.starts, self.seeds)
         validation = [np.asarray(self.evaluate(state.params))]
         train = [np.broadcast_to(self.start_loss, validation[0].shape)]
-        seconds, made = 0.0, 0
+        seconds, made, loss = 0.0, 0, self.start_loss
         for stop in stops:
             while made < stop:
                 upto = min(stop, made + self.capacity)
                 started = time.perf_counter()
-                state, loss = jax.block_until_ready(self.compiled(traced, state, jnp.int32(upto)))
+                state, loss = jax.block_until_ready(compiled(traced, state, jnp.int32(upto)))
                 seconds += time.perf_counter() - started
                 made = upto
             train.append(np.asarray(loss))

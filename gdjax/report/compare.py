@@ -8,7 +8,7 @@ seeds cannot tell apart is marked as tied, and diverged runs are counted.
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -46,11 +46,14 @@ POINTS = 15
 """Looks at the validation loss in a budget of updates or seconds."""
 
 
+Unit = Literal["examples", "updates", "seconds"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Budget:
     """What every run may spend."""
 
-    unit: Literal["examples", "updates", "seconds"]
+    unit: Unit
     amount: float
     """Epochs (for examples), updates, or seconds of one run."""
 
@@ -184,7 +187,7 @@ def compare(
     test: Batch,
     epochs: int = 15,
     budget: Budget | None = None,
-    schedules: dict[str, Callable[[Callable, Any], Any]] | None = None,
+    schedules: Mapping[str, Callable[[Callable, Any], Any]] | None = None,
     learning_rates: Sequence[float] | None = None,
     seeds: int = 5,
     metrics: dict[str, Callable] | None = None,
@@ -267,7 +270,8 @@ def compare(
         return Row(
             optimizer=optimizer, regime=regime, schedule=schedule, customary_rate=customary, curves=curves,
             learning_rate=float(curves.rates[chosen]), chosen=chosen, diverged=_diverged(curves),
-            test_loss=tests["loss"], metrics={name: tests[name] for name in metrics or {}}, examples=whole * slices.seen + rest * slices.rows,
+            test_loss=tests["loss"], metrics={name: tests[name] for name in metrics or {}},
+            examples=whole * slices.seen + rest * slices.rows,
         )  # fmt: skip
 
     made: list[Row] = []
@@ -278,7 +282,7 @@ def compare(
                 made.append(run(optimizer, "constant", constant, regime, bar, len(made)))
         for optimizer in factories if schedules else ():
             own = min((row for row in made if row.optimizer == optimizer), key=_validation_rank)
-            for schedule, wrap in schedules.items():
+            for schedule, wrap in (schedules or {}).items():
                 made.append(run(optimizer, schedule, wrap, own.regime, bar, len(made)))
     ranked = sorted(made, key=_test_rank)
     best = ranked[0].losses()
@@ -295,11 +299,12 @@ def _factory(name: str, choice: Any, learning_rates: Sequence[float] | None) -> 
         rate = CUSTOMARY.get(factory)
     if rate is None and learning_rates is None:
         raise ValueError(
-            f"`optimizers[{name!r}]` must come with its customary learning rate, as (factory, rate), got only {factory!r}."
+            f"`optimizers[{name!r}]` must come with its customary learning rate, as (factory, rate), "
+            f"got only {factory!r}."
         )
     for given in learning_rates or ():
         checks.positive("learning_rates", given)
-    return factory, math.nan if rate is None else checks.positive(f"optimizers[{name!r}]", rate)
+    return factory, math.nan if rate is None else float(checks.positive(f"optimizers[{name!r}]", rate))
 
 
 def _grid(customary: float, shift: int = 0) -> np.ndarray:

@@ -23,7 +23,9 @@ def prepare_folder(folder: pathlib.Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ValueError(f"`out` must be a folder that can be written to, got '{folder}' ({error.strerror}).") from error
+        raise ValueError(
+            f"`out` must be a folder that can be written to, got '{folder}' ({error.strerror})."
+        ) from error
 
 
 def record_of(row: Row, comparison: Comparison) -> dict[str, Any]:
@@ -93,7 +95,9 @@ def write_comparison(comparison: Comparison, sentence: str, name: str, folder: p
 
     writers = {
         "comparison.csv": write_csv,
-        "comparison.json": lambda path: path.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", "utf-8"),
+        "comparison.json": lambda path: path.write_text(
+            json.dumps(whole, indent=2, ensure_ascii=False) + "\n", "utf-8"
+        ),
         "losses.png": lambda path: save(plot_losses(comparison), path),
         "learning_rates.png": lambda path: save(plot_learning_rates(comparison), path),
         "paths.png": lambda path: save(plot_paths(), path),

@@ -60,7 +60,11 @@ def plot_learning_rates(comparison: Comparison) -> Figure:
     panels[0].set_ylabel("validation loss at the end")
     handles = {label: h for axes in panels for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(
-        handles.values(), handles, loc="outside right center", fontsize=8, title="○ chosen\n│ customary\n× diverged runs"
+        handles.values(),
+        handles,
+        loc="outside right center",
+        fontsize=8,
+        title="○ chosen\n│ customary\n× diverged runs",
     )
     return figure
 
@@ -104,9 +108,7 @@ def descent_path(regime: Regime, data: tuple, start: Sequence[float], learning_r
     def loss(theta: jax.Array, batch: tuple) -> jax.Array:
         return jnp.mean((batch[0] @ theta - batch[1]) ** 2) / 2
 
-    run = training(
-        loss, optimizer=gd(learning_rate), regime=regime, record=lambda theta, *_: {"theta": theta}
-    )
+    run = training(loss, optimizer=gd(learning_rate), regime=regime, record=lambda theta, *_: {"theta": theta})
     state = run.init(jnp.asarray(start, jnp.float32), 1)
     epoch = jax.jit(run.epoch)
     places = []

@@ -19,6 +19,7 @@ class Choice:
     """With `{optimizer}` and `{rate}` to fill in."""
 
     def __call__(self, factory: Callable, learning_rate: Any) -> Any:
+        """The optimizer."""
         return self.build(factory, learning_rate)
 
 

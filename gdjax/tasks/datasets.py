@@ -2,6 +2,7 @@
 
 import gzip
 import pathlib
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,16 +23,12 @@ def built_in(name: str, seed: int) -> Table | None:
     Raises:
       ValueError: if Fashion-MNIST is asked for and not installed.
     """
-    if name == "digits":
-        return _from_arrays(*sklearn.datasets.load_digits(return_X_y=True))
-    if name == "breast_cancer":
-        bunch = sklearn.datasets.load_breast_cancer(as_frame=True)
-        return Table(bunch.data, bunch.target.map(dict(enumerate(bunch.target_names))), ())
-    if name == "diabetes":
-        bunch = sklearn.datasets.load_diabetes(as_frame=True, scaled=False)
-        return Table(bunch.data, bunch.target.astype(float), ())
+    if name in LOADERS:
+        x, y, names = LOADERS[name]()
+        return Table(x, y if names is None else y.map(dict(enumerate(names))), ())
     if name == "moons":
-        return _from_arrays(*sklearn.datasets.make_moons(MOONS, noise=0.2, random_state=seed))
+        x, y = sklearn.datasets.make_moons(MOONS, noise=0.2, random_state=seed)
+        return _from_arrays(x, y)
     if name == "fashion-mnist":
         if not FASHION_MNIST.is_dir():
             raise ValueError(
@@ -41,6 +38,23 @@ def built_in(name: str, seed: int) -> Table | None:
         return idx_folder(FASHION_MNIST)
     return None
 
+
+def _digits() -> tuple:
+    bunch: Any = sklearn.datasets.load_digits(as_frame=True)
+    return bunch.data, bunch.target, [str(name) for name in bunch.target_names]
+
+
+def _breast_cancer() -> tuple:
+    bunch: Any = sklearn.datasets.load_breast_cancer(as_frame=True)
+    return bunch.data, bunch.target, bunch.target_names
+
+
+def _diabetes() -> tuple:
+    bunch: Any = sklearn.datasets.load_diabetes(as_frame=True, scaled=False)
+    return bunch.data, bunch.target.astype(float), None
+
+
+LOADERS = {"digits": _digits, "breast_cancer": _breast_cancer, "diabetes": _diabetes}
 
 NAMES = ("digits", "moons", "breast_cancer", "diabetes", "fashion-mnist")
 

@@ -12,5 +12,5 @@ from gdjax.transforms.filters import ema as ema
 from gdjax.transforms.filters import ema_of_squares as ema_of_squares
 from gdjax.transforms.filters import nesterov as nesterov
 from gdjax.transforms.filters import sum_of_squares as sum_of_squares
-from gdjax.transforms.scaling import scale_by_learning_rate as scale_by_learning_rate
 from gdjax.transforms.plateau import reduce_on_plateau as reduce_on_plateau
+from gdjax.transforms.scaling import scale_by_learning_rate as scale_by_learning_rate

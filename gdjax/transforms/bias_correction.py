@@ -26,7 +26,7 @@ from gdjax.transforms.filters import (
     interpolate,
     remember,
 )
-from gdjax.types import OptState, Params, Updates
+from gdjax.types import Params, Updates
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,6 +46,11 @@ class _Response(Rule):
 
 def _response(weight: GradientTransformation) -> GradientTransformation:
     return transformation(_Response(weight)) if isinstance(weight.rule, LinearFilter) else weight
+
+
+def _respond(weight: GradientTransformation, state: Any) -> tuple[jax.Array, Any]:
+    response, state = _response(weight).update(jnp.ones((), float_dtype()), state)
+    return jnp.asarray(response), state
 
 
 class BiasCorrectedState(NamedTuple):
@@ -68,7 +73,7 @@ class _SelfCorrected(Rule):
 
     def update(self, updates: Updates, state: BiasCorrectedState, params: Params | None = None, **extra: Any) -> tuple:
         rule = self.filter.rule
-        response, response_state = _response(self.filter).update(1.0, state.response)
+        response, response_state = _respond(self.filter, state.response)
         weight = rule.gain(response.dtype) / response
 
         def step(v: jax.Array, x: jax.Array) -> jax.Array:
@@ -90,7 +95,7 @@ class _Divided(Rule):
 
     def update(self, updates: Updates, state: BiasCorrectedState, params: Params | None = None, **extra: Any) -> tuple:
         values, filter_state = self.filter.update(updates, state.filter, params, **extra)
-        response, response_state = _response(self.weight).update(jnp.ones((), float_dtype()), state.response)
+        response, response_state = _respond(self.weight, state.response)
         values = jax.tree.map(lambda v: v / response.astype(jnp.finfo(v.dtype).dtype), values)
         return answer(values, updates), BiasCorrectedState(filter_state, response_state)
 

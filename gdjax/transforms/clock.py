@@ -51,7 +51,7 @@ class _Clocked(Rule):
         present = _read(self.optimizer, state.count, **position)
         # Between the parts nothing is rounded to the gradient's 16 bits: only the result is.
         steps, inner = present.update(widen(updates), state.inner, params, **position, **extra)
-        new_state = ClockState(optax.safe_increment(state.count), hyperparameters(present), inner)
+        new_state = ClockState(jnp.asarray(optax.safe_increment(state.count)), hyperparameters(present), inner)
         return narrow(steps, updates), new_state
 
 

@@ -24,7 +24,7 @@ class _ScaleByLearningRate(Rule):
 
 
 def scale_by_learning_rate(learning_rate: Any) -> GradientTransformation:
-    """u ← −α·u, the step downhill.
+    """U ← −α·u, the step downhill.
 
     Args:
       learning_rate: α ≥ 0, a number, a traced scalar or (under `clocked`) a schedule.
