@@ -17,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from gdjax import checks
 from gdjax.tasks.datasets import NAMES, built_in, idx_folder
 from gdjax.tasks.networks import apply_network, init_network, softmax_loss
-from gdjax.tasks.tables import Table, droppable, is_text, kind_of_target, read_table
+from gdjax.tasks.tables import CLASS_VALUES, Table, droppable, is_text, kind_of_target, read_table
 
 FEWEST_ROWS = 10
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
@@ -151,6 +151,11 @@ def _task(name: str, table: Table, kind: str | None, hidden: tuple[int, ...], se
         raise ValueError(f"`task` must be classification for the text target '{target.name}', got regression.")
     if not classify and not np.isfinite(target.astype(float)).all():
         raise ValueError(f"`target` must be finite for a regression, got infinite values in '{target.name}'.")
+    if classify and target.nunique() > max(CLASS_VALUES, len(target) // 10):
+        raise ValueError(
+            f"`task` must be regression for a target of {target.nunique()} values in {len(target)} rows, "
+            f"got classification of '{target.name}'."
+        )
     if target.nunique() < 2:
         raise ValueError(f"`target` must have at least two values, got {target.nunique()} in '{target.name}'.")
 
