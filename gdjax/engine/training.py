@@ -109,10 +109,9 @@ class Training:
         if not jax.tree.leaves(trainable):
             raise ValueError(f"`params` must hold at least one float array to train, got {params!r}.")
         trainable = jax.tree.map(jnp.asarray, trainable)
-        zero = jnp.zeros((), jnp.int32)
         return TrainingState(
-            epoch=zero,
-            step=zero,
+            epoch=jnp.zeros((), jnp.int32),
+            step=jnp.zeros((), jnp.int32),
             trainable=trainable,
             held=held,
             optimizer_state=self.optimizer.init(trainable),

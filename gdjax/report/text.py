@@ -28,7 +28,9 @@ def verdict(comparison: Comparison, name: str) -> str:
         f"On {name}, {best.name} at rate {best.learning_rate:g} is best, with a test loss of "
         f"{number(best.interval(best.test_loss))} and {metric} {number(best.interval(values))} ({ties})"
     )
-    better = [name for name, scores in comparison.baselines.items() if scores["loss"] <= best.interval(best.test_loss).mean]
+    better = [
+        name for name, scores in comparison.baselines.items() if scores["loss"] <= best.interval(best.test_loss).mean
+    ]
     if better:
         sentence += f", but no better than the baseline {' and '.join(better)}"
     if cheapest is None:

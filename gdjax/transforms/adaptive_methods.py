@@ -15,6 +15,7 @@ from gdjax.transforms.base import (
     GradientTransformation,
     Rule,
     chain,
+    divide,
     is_trainable,
     lift,
     narrow,
@@ -58,7 +59,7 @@ class _Adaptive(Rule):
             square = jnp.real(square)
             denominator = root(square) + scalar("eps", self.eps, square.dtype)
             positive = denominator > 0  # With eps = 0, a coordinate that never saw a gradient stays where it is.
-            return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)
+            return jnp.where(positive, divide(numerator, jnp.where(positive, denominator, 1)), 0)
 
         ratios = jax.tree.map(ratio, direction, magnitude)
         return narrow(ratios, updates), AdaptiveState(direction_state, magnitude_state)

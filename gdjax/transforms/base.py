@@ -154,18 +154,25 @@ def is_trainable(leaf: Any) -> bool:
 
 
 def leaf_dtype(leaf: Any) -> Any:
-    """The dtype of a leaf: of an array, a ShapeDtypeStruct or a Python number."""
-    return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+    """The dtype of a leaf, an array, a ShapeDtypeStruct or a Python number, as JAX would hold it."""
+    dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+    return jax.dtypes.canonicalize_dtype(dtype) if jnp.issubdtype(dtype, jnp.inexact) else dtype
 
 
 def accumulator_dtype(leaf: Any) -> Any:
     """The dtype in which a leaf's arithmetic is done and its state is kept: float32 or wider."""
-    return jnp.promote_types(leaf_dtype(leaf), jnp.float32) if is_trainable(leaf) else jnp.dtype(jnp.float32)
+    dtype = leaf_dtype(leaf)
+    return dtype if is_trainable(leaf) and jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
 def real_dtype(dtype: Any) -> Any:
     """The dtype of a magnitude: float32 for complex64, itself for a real dtype."""
     return jnp.finfo(dtype).dtype
+
+
+def complex_dtype(dtype: Any) -> Any:
+    """The complex dtype whose parts have the precision of `dtype`."""
+    return jnp.dtype(jnp.complex128 if jnp.finfo(dtype).bits == 64 else jnp.complex64)
 
 
 def widen(updates: Updates) -> Updates:
@@ -184,6 +191,16 @@ def cast(x: Any, dtype: Any) -> Any:
     if jnp.iscomplexobj(x) and not jnp.issubdtype(dtype, jnp.complexfloating):
         x = jnp.real(x)
     return x.astype(dtype)
+
+
+def multiply(factor: jax.Array, x: jax.Array) -> jax.Array:
+    """A real factor times an array that may be complex, part by part."""
+    return jax.lax.complex(factor * jnp.real(x), factor * jnp.imag(x)) if jnp.iscomplexobj(x) else factor * x
+
+
+def divide(x: jax.Array, divisor: jax.Array) -> jax.Array:
+    """An array that may be complex over a real divisor, part by part."""
+    return jax.lax.complex(jnp.real(x) / divisor, jnp.imag(x) / divisor) if jnp.iscomplexobj(x) else x / divisor
 
 
 def scalar(name: str, value: Any, dtype: Any) -> jax.Array:

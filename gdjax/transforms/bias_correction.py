@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.schedules import float_dtype
-from gdjax.transforms.base import GradientTransformation, Rule, lift, transformation
+from gdjax.transforms.base import GradientTransformation, Rule, divide, lift, real_dtype, transformation
 from gdjax.transforms.compensated import CompensatedSum, zero_sum
 from gdjax.transforms.filters import (
     FilterState,
@@ -77,7 +77,7 @@ class _SelfCorrected(Rule):
         weight = rule.gain(response.dtype) / response
 
         def step(v: jax.Array, x: jax.Array) -> jax.Array:
-            return interpolate(v, rule.signal(x), weight.astype(jnp.finfo(v.dtype).dtype))
+            return interpolate(v, rule.signal(x), weight.astype(real_dtype(v.dtype)))
 
         memory = remember(step, updates, state.filter.memory)
         return answer(memory, updates), BiasCorrectedState(FilterState(memory), response_state)
@@ -96,7 +96,7 @@ class _Divided(Rule):
     def update(self, updates: Updates, state: BiasCorrectedState, params: Params | None = None, **extra: Any) -> tuple:
         values, filter_state = self.filter.update(updates, state.filter, params, **extra)
         response, response_state = _respond(self.weight, state.response)
-        values = jax.tree.map(lambda v: v / response.astype(jnp.finfo(v.dtype).dtype), values)
+        values = jax.tree.map(lambda v: divide(v, response.astype(real_dtype(v.dtype))), values)
         return answer(values, updates), BiasCorrectedState(filter_state, response_state)
 
 

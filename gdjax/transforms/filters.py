@@ -18,8 +18,10 @@ from gdjax.transforms.base import (
     Rule,
     accumulator_dtype,
     cast,
+    complex_dtype,
     is_trainable,
     leaf_dtype,
+    multiply,
     real_dtype,
     scalar,
     transformation,
@@ -33,7 +35,7 @@ def interpolate(v: jax.Array, x: jax.Array, weight: jax.Array) -> jax.Array:
     Steps from the nearer end: v + w·(x − v) alone would lose a small x beside a large v at w = 1.
     """
     near = weight < 0.5
-    return jnp.where(near, v, x) + jnp.where(near, weight, weight - 1) * (x - v)
+    return jnp.where(near, v, x) + multiply(jnp.where(near, weight, weight - 1), x - v)
 
 
 def square(x: jax.Array) -> jax.Array:
@@ -85,8 +87,7 @@ def remember(step: Any, updates: Updates, memory: Any) -> Any:
         if not is_trainable(x):
             return v
         x = jnp.asarray(x)
-        wide = jnp.promote_types(v.dtype, x.dtype) if jnp.iscomplexobj(x) else v.dtype
-        return cast(step(v, x.astype(wide)), v.dtype)
+        return cast(step(v, x.astype(complex_dtype(v.dtype) if jnp.iscomplexobj(x) else v.dtype)), v.dtype)
 
     return jax.tree.map(one, updates, memory)
 
@@ -109,7 +110,7 @@ class LinearFilter(Filter):
         return jnp.ones((), real_dtype(dtype))
 
     def step(self, v: jax.Array, x: jax.Array) -> jax.Array:
-        return interpolate(v, jnp.zeros_like(v), self.leak(v.dtype)) + self.gain(v.dtype) * self.signal(x)
+        return interpolate(v, jnp.zeros_like(v), self.leak(v.dtype)) + multiply(self.gain(v.dtype), self.signal(x))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -8,7 +8,16 @@ import jax.numpy as jnp
 
 from gdjax import checks
 from gdjax.schedules import float_dtype
-from gdjax.transforms.base import GradientTransformation, Rule, is_trainable, narrow, scalar, transformation, widen
+from gdjax.transforms.base import (
+    GradientTransformation,
+    Rule,
+    is_trainable,
+    multiply,
+    narrow,
+    scalar,
+    transformation,
+    widen,
+)
 from gdjax.types import Number, Params, Updates
 
 
@@ -37,9 +46,9 @@ class _ReduceOnPlateau(Rule):
     min_scale: Any
 
     def init(self, params: Params) -> PlateauState:
-        zero = jnp.zeros((), jnp.int32)
-        one = jnp.ones((), float_dtype())
-        return PlateauState(one, one * jnp.inf, zero, zero, zero)
+        # Each its own array: a buffer that stood here twice could not be donated.
+        bad, cooldown, epoch = (jnp.zeros((), jnp.int32) for _ in range(3))
+        return PlateauState(jnp.ones((), float_dtype()), jnp.full((), jnp.inf, float_dtype()), bad, cooldown, epoch)
 
     def update(
         self,
@@ -64,7 +73,7 @@ class _ReduceOnPlateau(Rule):
                 "or `epoch=` and `epoch_value=`, got neither."
             )
         scaled = jax.tree.map(
-            lambda u: scalar("plateau_scale", state.plateau_scale, u.dtype) * u if is_trainable(u) else u,
+            lambda u: multiply(scalar("plateau_scale", state.plateau_scale, u.dtype), u) if is_trainable(u) else u,
             widen(updates),
         )
         return narrow(scaled, updates), state

@@ -7,7 +7,16 @@ import jax
 
 from gdjax import checks
 from gdjax.schedules import scheduled
-from gdjax.transforms.base import GradientTransformation, Rule, is_trainable, narrow, scalar, transformation, widen
+from gdjax.transforms.base import (
+    GradientTransformation,
+    Rule,
+    is_trainable,
+    multiply,
+    narrow,
+    scalar,
+    transformation,
+    widen,
+)
 from gdjax.types import OptState, Params, Updates
 
 
@@ -17,7 +26,7 @@ class _ScaleByLearningRate(Rule):
 
     def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra: Any) -> tuple:
         scaled = jax.tree.map(
-            lambda u: -scalar("learning_rate", self.learning_rate, u.dtype) * u if is_trainable(u) else u,
+            lambda u: multiply(-scalar("learning_rate", self.learning_rate, u.dtype), u) if is_trainable(u) else u,
             widen(updates),
         )
         return narrow(scaled, updates), state
