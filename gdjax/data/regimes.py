@@ -63,7 +63,7 @@ class Regime:
     def batch(self, data: Batch, ids: jax.Array | None, start: Any, rows: int) -> Batch:
         """The rows of these ids; without ids the `rows` rows from `start` on."""
         if ids is not None:
-            return jax.tree.map(lambda x: x.at[ids].get(mode="promise_in_bounds"), data)
+            return jax.tree.map(lambda x: jnp.asarray(x).at[ids].get(mode="promise_in_bounds"), data)
         if rows == checks.rows("data", data):
             return data
         return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, rows), data)
@@ -112,7 +112,7 @@ class Slices(NamedTuple):
     @property
     def block(self) -> int:
         """Batches whose ids are computed together."""
-        return max(1, BLOCK_IDS // self.rows)
+        return min(self.full, max(1, BLOCK_IDS // self.rows))
 
 
 class RunKeys(NamedTuple):

@@ -26,8 +26,12 @@ from gdjax.types import Batch, LossFn, Params
 CHUNK_SECONDS = 0.25
 """The host looks about this often."""
 
-RECORD_STEPS = 4096
-"""Rows of a chunk's record, where the run has as many."""
+RECORD_STEPS = 16384
+"""Rows of a chunk's record, and so the most steps of a chunk: the same for every run, so that a longer one is no
+other program."""
+
+RECORD_STEPS_OF_USERS = 1024
+"""Likewise where `record=` adds columns, which may be large."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +138,7 @@ def fit(
     recorder = Recorder()
     step, total = int(state.epoch) * per_epoch + int(state.step), epochs * per_epoch
     looks = validation is not None or judges
-    capacity = min(max(total, 1), max(per_epoch, RECORD_STEPS))
+    capacity = RECORD_STEPS if record is None else RECORD_STEPS_OF_USERS
     chunk = 1
     with interruptible() as interrupted, progress_bar(epochs, step / per_epoch, unit="epochs", shown=progress) as bar:
         bar.say("compiling")

@@ -140,7 +140,7 @@ class Training:
         advance, ids = self._stepper(state, data)
 
         def block(moving: _Moving, first: Any, batches: int) -> tuple[_Moving, dict]:
-            block_ids = ids(first, batches)
+            block_ids = ids(first, batches * slices.rows)
             return jax.lax.scan(
                 lambda moving, i: advance(moving, first + i, _part(block_ids, i, slices.rows), slices.rows),
                 moving,
@@ -157,7 +157,7 @@ class Training:
             moving, record = block(moving, whole * slices.block, slices.full - whole * slices.block)
             records.append(record)
         if slices.remainder:
-            moving, last = advance(moving, slices.full, ids(slices.full, 1), slices.remainder)
+            moving, last = advance(moving, slices.full, ids(slices.full, slices.remainder), slices.remainder)
             records.append(jax.tree.map(lambda x: x[None], last))
         record = jax.tree.map(lambda *parts: jnp.concatenate(parts), *records)
         state = self._arrive(state, moving, jnp.full((), slices.steps, jnp.int32), slices)
@@ -200,7 +200,7 @@ class Training:
 
             def block(b: Any, carry: tuple) -> tuple:
                 first = b * slices.block
-                block_ids = ids(first, slices.block)
+                block_ids = ids(first, slices.block * slices.rows)
                 return jax.lax.fori_loop(
                     jnp.maximum(state.step, first),
                     jnp.minimum(end_of_full, first + slices.block),
@@ -217,7 +217,7 @@ class Training:
             if slices.remainder:
                 carry = jax.lax.cond(
                     end > slices.full,
-                    lambda c: step(slices.full, c, ids(slices.full, 1), slices.remainder),
+                    lambda c: step(slices.full, c, ids(slices.full, slices.remainder), slices.remainder),
                     lambda c: c,
                     carry,
                 )
@@ -237,7 +237,7 @@ class Training:
         def row(state: TrainingState, data: Batch) -> dict:
             advance, ids = self._stepper(state, data)
             rows = self._slices(data).rows
-            return advance(_moving(state), 0, _part(ids(0, 1), 0, rows), rows)[1]
+            return advance(_moving(state), 0, ids(0, rows), rows)[1]
 
         return jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), jax.eval_shape(row, state, data))
 
@@ -245,15 +245,14 @@ class Training:
         """The epoch's two functions.
 
         `advance(moving, i, ids, rows) -> (moving, record row)` makes step i on the batch of these ids;
-        `ids(first, batches)` are those of some batches from number `first` on.
+        `ids(first, rows)` are those of so many rows from batch number `first` on.
         """
         slices = self._slices(data)
         order = self.regime.keys(state.keys.order, slices.examples, state.epoch)
         epoch_key = jax.random.fold_in(state.keys.step, state.epoch) if "key" in self.loss.wants else None
         float_type = float_dtype()
 
-        def ids(first: Any, batches: int) -> jax.Array | None:
-            rows = slices.remainder if isinstance(first, int) and first == slices.full else batches * slices.rows
+        def ids(first: Any, rows: int) -> jax.Array | None:
             return self.regime.ids(order, slices.examples, first * slices.rows, rows)
 
         def advance(moving: _Moving, i: Any, its_ids: Any, rows: int) -> tuple[_Moving, dict]:
