@@ -139,7 +139,7 @@ def finite(name: str, data: Any) -> None:
         if isinstance(leaf, jax.core.Tracer):
             continue
         values = np.asarray(leaf)
-        if values.dtype.kind not in "fc":
+        if not jax.dtypes.issubdtype(values.dtype, np.inexact):
             continue
         bad = values.size - np.count_nonzero(np.isfinite(values))
         if bad:

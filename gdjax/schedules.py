@@ -164,7 +164,8 @@ class _PerEpoch(Schedule):
     def __call__(self, step: Any, *, epoch: Any = None, epoch_fraction: Any = None) -> Any:
         if self.steps_per_epoch is not None:
             epoch = jnp.floor_divide(step, self.steps_per_epoch)
-            epoch_fraction = jnp.remainder(step, self.steps_per_epoch) / self.steps_per_epoch
+            done, steps = jnp.remainder(step, self.steps_per_epoch), jnp.asarray(self.steps_per_epoch)
+            epoch_fraction = jnp.asarray(done).astype(float_dtype()) / steps.astype(float_dtype())
         if epoch is None:
             raise ValueError(
                 "a schedule made by `per_epoch` must know the epoch: pass `epoch=` to `update`, "
@@ -233,8 +234,14 @@ def scheduled(check: Callable[[str, Any], Number], name: str, value: Any) -> Any
 def complement(name: str, decay: Any) -> Any:
     """1 − decay, formed in double precision where decay is a number: float32 keeps it whole.
 
-    β = 0.999 as a float32 is off by 1.3e-8, which is 1e-5 of 1 − β.
+    β = 0.999 as a float32 is off by 1.3e-8, which is 1e-5 of 1 − β. A 16-bit array cannot even hold it: its 1.0
+    is any decay that rounds to it (optax's `inject_hyperparams` hands such over), so 1 − β is at least half the
+    distance to the number below.
     """
+    dtype = getattr(decay, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits == 16:
+        nearest = 1 - float(jnp.finfo(dtype).epsneg) / 2
+        decay = jnp.minimum(jnp.asarray(decay, jnp.float32), nearest)
     decay = scheduled(checks.decay, name, decay)
     return _Complement(decay) if isinstance(decay, Schedule) else 1 - decay
 

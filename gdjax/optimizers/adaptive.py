@@ -25,7 +25,7 @@ def adagrad(learning_rate: Any, initial_accumulator_value: Number = 0.1, *, eps:
     Source: Duchi, Hazan & Singer (2011), "Adaptive subgradient methods for online learning and stochastic
     optimization", figure 1.
     """
-    magnitude = sum_of_squares(initial_value=initial_accumulator_value)
+    magnitude = sum_of_squares(initial_value=initial_accumulator_value, name="initial_accumulator_value")
     return clocked(chain(adaptive(magnitude=magnitude, eps=eps), scale_by_learning_rate(learning_rate)))
 
 

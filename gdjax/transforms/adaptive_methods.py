@@ -28,8 +28,8 @@ from gdjax.types import OptState, Params, Updates
 
 def root(v: jax.Array) -> jax.Array:
     """√v whose derivative at 0 is 0, where that of the plain root is infinite."""
-    positive = v > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, v, 1)), 0)
+    zero = v == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, v)))
 
 
 class AdaptiveState(NamedTuple):
@@ -58,8 +58,8 @@ class _Adaptive(Rule):
                 return numerator
             square = jnp.real(square)
             denominator = root(square) + scalar("eps", self.eps, square.dtype)
-            positive = denominator > 0  # With eps = 0, a coordinate that never saw a gradient stays where it is.
-            return jnp.where(positive, divide(numerator, jnp.where(positive, denominator, 1)), 0)
+            zero = denominator == 0  # With eps = 0, a coordinate that never saw a gradient stays where it is.
+            return jnp.where(zero, 0, divide(numerator, jnp.where(zero, 1, denominator)))
 
         ratios = jax.tree.map(ratio, direction, magnitude)
         return narrow(ratios, updates), AdaptiveState(direction_state, magnitude_state)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gdjax import checks
 from gdjax.schedules import Schedule
 from gdjax.types import OptState, Params, Updates
 
@@ -27,6 +28,10 @@ def static(default: Any = dataclasses.MISSING) -> Any:
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rule:
     """What a transform does. Subclasses add fields (hyperparameters, nested transforms) and the two methods."""
+
+    def label(self, field: str) -> str:
+        """What a field is called in paths and in the clock's record."""
+        return field
 
     def init(self, params: Params) -> OptState:
         """The state before the first update; looks at shapes and dtypes only."""
@@ -68,7 +73,7 @@ def _split_fields(rule_type: type) -> tuple[list[str], list[str]]:
 def _flatten_with_keys(transform: GradientTransformation) -> tuple:
     rule = transform.rule
     numbers, structure = _split_fields(type(rule))
-    children = [(jax.tree_util.GetAttrKey(name), getattr(rule, name)) for name in numbers]
+    children = [(jax.tree_util.GetAttrKey(rule.label(name)), getattr(rule, name)) for name in numbers]
     return children, (type(rule), tuple(getattr(rule, name) for name in structure))
 
 
@@ -91,13 +96,13 @@ jax.tree_util.register_pytree_with_keys(GradientTransformation, _flatten_with_ke
 class _Foreign(Rule):
     """A transform made elsewhere: its hyperparameters are locked in closures, so all of it is structure."""
 
-    transform: optax.GradientTransformationExtraArgs = static()
+    transform: optax.GradientTransformation = static()
 
     def init(self, params: Params) -> OptState:
         return self.transform.init(params)
 
     def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra: Any) -> tuple:
-        return self.transform.update(updates, state, params, **extra)
+        return optax.with_extra_args_support(self.transform).update(updates, state, params, **extra)
 
 
 def lift(name: str, transform: Any) -> GradientTransformation:
@@ -109,7 +114,7 @@ def lift(name: str, transform: Any) -> GradientTransformation:
     if isinstance(transform, GradientTransformation):
         return transform
     if isinstance(transform, optax.GradientTransformation):
-        return transformation(_Foreign(optax.with_extra_args_support(transform)))
+        return transformation(_Foreign(transform))
     called = ", is it a factory that still has to be called" if callable(transform) else ""
     raise TypeError(f"`{name}` must be a gradient transformation of gdjax or optax, got {transform!r}{called}.")
 
@@ -177,7 +182,12 @@ def complex_dtype(dtype: Any) -> Any:
 
 def widen(updates: Updates) -> Updates:
     """Updates in the dtype in which arithmetic is done; leaves that don't train stay as they are."""
-    return jax.tree.map(lambda u: jnp.asarray(u, accumulator_dtype(u)) if is_trainable(u) else u, updates)
+
+    def one(path: tuple, u: Any) -> Any:
+        checks.array_like(checks.path_name("updates", path), u)
+        return jnp.asarray(u, accumulator_dtype(u)) if is_trainable(u) else u
+
+    return jax.tree_util.tree_map_with_path(one, updates)
 
 
 def narrow(updates: Updates, like: Updates) -> Updates:

@@ -17,7 +17,16 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.schedules import float_dtype
-from gdjax.transforms.base import GradientTransformation, Rule, divide, lift, real_dtype, transformation
+from gdjax.transforms.base import (
+    GradientTransformation,
+    Rule,
+    divide,
+    is_trainable,
+    lift,
+    real_dtype,
+    transformation,
+    widen,
+)
 from gdjax.transforms.compensated import CompensatedSum, zero_sum
 from gdjax.transforms.filters import (
     FilterState,
@@ -94,9 +103,11 @@ class _Divided(Rule):
         return BiasCorrectedState(self.filter.init(params), _response(self.weight).init(jnp.zeros((), float_dtype())))
 
     def update(self, updates: Updates, state: BiasCorrectedState, params: Params | None = None, **extra: Any) -> tuple:
-        values, filter_state = self.filter.update(updates, state.filter, params, **extra)
+        values, filter_state = self.filter.update(widen(updates), state.filter, params, **extra)
         response, response_state = _respond(self.weight, state.response)
-        values = jax.tree.map(lambda v: divide(v, response.astype(real_dtype(v.dtype))), values)
+        values = jax.tree.map(
+            lambda v: divide(v, response.astype(real_dtype(v.dtype))) if is_trainable(v) else v, values
+        )
         return answer(values, updates), BiasCorrectedState(filter_state, response_state)
 
 

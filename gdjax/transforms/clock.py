@@ -101,7 +101,8 @@ def hyperparameters(optimizer: GradientTransformation) -> dict[str, jax.Array]:
                 return ".".join(path[-length:])
         return ".".join(path)
 
-    return {name(path): jnp.asarray(leaf, float_dtype()) for path, (_, leaf) in zip(paths, leaves, strict=True)}
+    # Copies: a state that shared the optimizer's own arrays could not be donated.
+    return {name(path): jnp.array(leaf, float_dtype()) for path, (_, leaf) in zip(paths, leaves, strict=True)}
 
 
 def learning_rate(state: OptState) -> jax.Array:

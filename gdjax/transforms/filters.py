@@ -24,6 +24,7 @@ from gdjax.transforms.base import (
     multiply,
     real_dtype,
     scalar,
+    static,
     transformation,
 )
 from gdjax.types import Number, OptState, Params, Updates
@@ -39,8 +40,13 @@ def interpolate(v: jax.Array, x: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def square(x: jax.Array) -> jax.Array:
-    """|x|², real also for complex x."""
-    return jnp.real(x) ** 2 + jnp.imag(x) ** 2 if jnp.iscomplexobj(x) else x * x
+    """|x|², real also for complex x; the largest number of its dtype where it would be infinite."""
+    return bounded(jnp.real(x) ** 2 + jnp.imag(x) ** 2 if jnp.iscomplexobj(x) else x * x)
+
+
+def bounded(v: jax.Array) -> jax.Array:
+    """No infinity: an average could never leave it, and its difference to anything is no number. NaN stays."""
+    return jnp.minimum(v, jnp.finfo(v.dtype).max)
 
 
 class FilterState(NamedTuple):
@@ -114,13 +120,23 @@ class LinearFilter(Filter):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Ema(LinearFilter):
+class _Decaying(LinearFilter):
     one_minus_decay: Any
+    name: str = static("decay")
+
+    def label(self, field: str) -> str:
+        return f"one_minus_{self.name}"
 
     def leak(self, dtype: Any) -> jax.Array:
-        return scalar("decay", self.one_minus_decay, dtype)
+        return scalar(self.name, self.one_minus_decay, dtype)
 
-    gain = leak
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Ema(_Decaying):
+    """The gain is the leak, so that the weights of all gradients add up to one."""
+
+    def gain(self, dtype: Any) -> jax.Array:
+        return self.leak(dtype)
 
     def step(self, v: jax.Array, x: jax.Array) -> jax.Array:
         return interpolate(v, self.signal(x), self.leak(v.dtype))
@@ -133,11 +149,8 @@ class _EmaOfSquares(_Ema):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Accumulate(LinearFilter):
-    one_minus_decay: Any
-
-    def leak(self, dtype: Any) -> jax.Array:
-        return scalar("decay", self.one_minus_decay, dtype)
+class _Accumulate(_Decaying):
+    """The gain is one."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -149,6 +162,9 @@ class _SumOfSquares(LinearFilter):
 
     def leak(self, dtype: Any) -> jax.Array:
         return jnp.zeros((), real_dtype(dtype))
+
+    def step(self, v: jax.Array, x: jax.Array) -> jax.Array:
+        return bounded(v + self.signal(x))
 
     def memory(self, leaf: Any) -> jax.Array:
         zeros = super().memory(leaf)
@@ -171,12 +187,12 @@ def ema(decay: Any, *, name: str = "decay") -> GradientTransformation:
     >>> round(float(updates), 6)
     0.1
     """
-    return transformation(_Ema(complement(name, decay)))
+    return transformation(_Ema(complement(name, decay), name))
 
 
 def ema_of_squares(decay: Any, *, name: str = "decay") -> GradientTransformation:
     """Exponential moving average of squares, v ← β·v + (1 − β)·|g|²; arguments as in `ema`."""
-    return transformation(_EmaOfSquares(complement(name, decay)))
+    return transformation(_EmaOfSquares(complement(name, decay), name))
 
 
 def accumulate(decay: Any, *, name: str = "decay") -> GradientTransformation:
@@ -184,16 +200,20 @@ def accumulate(decay: Any, *, name: str = "decay") -> GradientTransformation:
 
     Source: Polyak (1964), "Some methods of speeding up the convergence of iteration methods".
     """
-    return transformation(_Accumulate(complement(name, decay)))
+    return transformation(_Accumulate(complement(name, decay), name))
 
 
-def sum_of_squares(*, initial_value: Number = 0.0) -> GradientTransformation:
+def sum_of_squares(*, initial_value: Number = 0.0, name: str = "initial_value") -> GradientTransformation:
     """Sum of squares, v ← v + |g|², from v = `initial_value` (at least 0).
+
+    Args:
+      initial_value: v before the first gradient, a number or a traced scalar.
+      name: what an error calls it, for the optimizer that gives it another name.
 
     Raises:
       ValueError, TypeError: if `initial_value` is negative or no scalar.
     """
-    return transformation(_SumOfSquares(scheduled(checks.non_negative, "initial_value", initial_value)))
+    return transformation(_SumOfSquares(scheduled(checks.non_negative, name, initial_value)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -63,10 +63,10 @@ class _ReduceOnPlateau(Rule):
     ) -> tuple:
         if epoch_value is not None and epoch is not None:
             epoch = jnp.asarray(epoch, jnp.int32)
-            judged = self._judge(state._replace(epoch=epoch), jnp.asarray(epoch_value))
+            judged = self._judge(state._replace(epoch=epoch), _metric("epoch_value", epoch_value))
             state = jax.tree.map(lambda new, old: jnp.where(epoch != state.epoch, new, old), judged, state)
         elif value is not None:
-            state = self._judge(state, jnp.asarray(value))
+            state = self._judge(state, _metric("value", value))
         else:
             raise ValueError(
                 "`reduce_on_plateau` must be told what to judge: pass `value=` to every `update`, "
@@ -95,6 +95,13 @@ class _ReduceOnPlateau(Rule):
             cooldown=jnp.where(cut, self.cooldown, jnp.maximum(state.cooldown - 1, 0)).astype(jnp.int32),
             epoch=state.epoch,
         )
+
+
+def _metric(name: str, value: Any) -> jax.Array:
+    metric = jnp.asarray(value)
+    if metric.shape != ():
+        raise ValueError(f"`{name}` must be a scalar, got an array of shape {metric.shape}.")
+    return metric
 
 
 def reduce_on_plateau(

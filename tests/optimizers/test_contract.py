@@ -1,13 +1,15 @@
 """The promises that every public transform and optimizer keeps: one row each, one test a promise."""
 
+import functools
 import inspect
 
-import gdjax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
+import gdjax
 from gdjax import transforms
 
 FACTORIES = {
@@ -187,7 +189,7 @@ def test_integer_leaf_with_float0_gradient_is_left_untouched(make):
 def test_nothing_is_donated_twice(make):
     transform = make()
 
-    @jax.jit(donate_argnums=(0, 1))
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(params, state, gradients):
         updates, state = transform.update(gradients, state, params, **EXTRA)
         return optax.apply_updates(params, updates), state

@@ -1,11 +1,12 @@
 """Adaptive methods where numbers are at their worst."""
 
-import gdjax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
+import gdjax
 from gdjax import schedules, transforms
 
 RATE = 1e-2
@@ -153,7 +154,9 @@ def test_turning_a_complex_gradient_turns_the_update():
 
 
 def test_any_direction_over_any_magnitude():
-    transform = transforms.adaptive(direction=transforms.accumulate(0.5), magnitude=transforms.sum_of_squares(), eps=1.0)
+    transform = transforms.adaptive(
+        direction=transforms.accumulate(0.5), magnitude=transforms.sum_of_squares(), eps=1.0
+    )
     state = transform.init(jnp.zeros(()))
     updates, state = transform.update(jnp.array(3.0), state)
     assert float(updates) == pytest.approx(3 / (3 + 1))

@@ -1,11 +1,12 @@
 """Transforms as pytrees, and what they say about trees that do not match."""
 
-import gdjax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
+import gdjax
 from gdjax import transforms
 
 
@@ -15,7 +16,11 @@ def test_leaves_are_the_hyperparameters_once_each():
 
 
 def test_a_schedules_numbers_are_leaves_too():
-    assert sorted(jax.tree.leaves(gdjax.gd(gdjax.schedules.inverse_time_decay(0.1, 2.0, transition_steps=3)))) == [0.1, 2, 3]
+    assert sorted(jax.tree.leaves(gdjax.gd(gdjax.schedules.inverse_time_decay(0.1, 2.0, transition_steps=3)))) == [
+        0.1,
+        2,
+        3,
+    ]
 
 
 def test_any_object_may_stand_for_a_leaf():
@@ -57,7 +62,9 @@ def test_chain_hands_on_params_and_extra_arguments():
     [(gdjax.adam, "still has to be called"), (0.1, "got 0.1"), (None, "got None"), ("adam", "got 'adam'")],
 )
 def test_chain_takes_transforms_only(transform, shown):
-    with pytest.raises(TypeError, match=rf"`transforms\[1\]` must be a gradient transformation of gdjax or optax.*{shown}"):
+    with pytest.raises(
+        TypeError, match=rf"`transforms\[1\]` must be a gradient transformation of gdjax or optax.*{shown}"
+    ):
         gdjax.chain(optax.identity(), transform)
 
 

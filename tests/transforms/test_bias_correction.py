@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from gdjax import transforms
 
 
@@ -33,7 +34,8 @@ def test_a_constant_gradient_comes_out_as_it_is(transform, constant, expected):
 def test_accumulate_over_its_response_is_ema_over_its_response():
     gradients = jnp.asarray(np.random.default_rng(0).normal(size=(50, 3)), jnp.float32)
     of_sum, of_mean = (
-        answers(transforms.bias_corrected(filter), gradients) for filter in (transforms.accumulate(0.9), transforms.ema(0.9))
+        answers(transforms.bias_corrected(filter), gradients)
+        for filter in (transforms.accumulate(0.9), transforms.ema(0.9))
     )
     np.testing.assert_allclose(of_sum, of_mean, rtol=1e-5, atol=1e-6)
 
@@ -82,7 +84,9 @@ def test_16_bit_answers_are_rounded_once(dtype, weight):
 
 def test_the_divisor_does_not_stall_in_float32():
     corrected = transforms.bias_corrected(transforms.ema(0.9999), weight=transforms.ema(0.9999))
-    step = jax.jit(lambda state: jax.lax.fori_loop(0, 200_000, lambda _, s: corrected.update(jnp.ones(()), s)[1], state))
+    step = jax.jit(
+        lambda state: jax.lax.fori_loop(0, 200_000, lambda _, s: corrected.update(jnp.ones(()), s)[1], state)
+    )
     response = step(corrected.init(jnp.zeros(()))).response
     np.testing.assert_allclose(response.value, 1 - 0.9999**200_000, rtol=2e-7)
 

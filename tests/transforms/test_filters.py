@@ -1,8 +1,9 @@
-import gdjax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import gdjax
 from gdjax import transforms
 
 GRADIENTS = [3.0, -1.0, 0.5]

@@ -1,9 +1,10 @@
 import math
 
-import gdjax
 import jax
 import jax.numpy as jnp
 import pytest
+
+import gdjax
 from gdjax import transforms
 
 
@@ -84,10 +85,11 @@ def test_nothing_to_judge_is_an_error(extra):
         plateau.update(None, plateau.init(None), **extra)
 
 
-def test_a_metric_is_a_scalar():
+@pytest.mark.parametrize("name", ["value", "epoch_value"])
+def test_a_metric_is_a_scalar(name):
     plateau = transforms.reduce_on_plateau()
-    with pytest.raises(ValueError, match=r"`value` must be a scalar.*\(3,\)"):
-        plateau.update(None, plateau.init(None), value=jnp.ones(3))
+    with pytest.raises(ValueError, match=rf"`{name}` must be a scalar.*\(3,\)"):
+        plateau.update(None, plateau.init(None), **({"value": 1.0, "epoch": 1} | {name: jnp.ones(3)}))
 
 
 @pytest.mark.parametrize("optimizer", [gdjax.adam(0.1), gdjax.gd(0.1)], ids=["adam", "gd"])
