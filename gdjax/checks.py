@@ -48,8 +48,8 @@ def positive(name: str, value: Any) -> Number:
     return number(name, value, "be finite and above 0", lambda x: 0 < x < math.inf)
 
 
-def integer(name: str, value: Any, *, least: int) -> int:
-    """A Python integer of at least `least`."""
+def integer(name: str, value: Any, *, least: int, most: int | None = None) -> int:
+    """A Python integer of at least `least` and at most `most`."""
     try:
         result = operator.index(value)
     except TypeError:
@@ -58,6 +58,8 @@ def integer(name: str, value: Any, *, least: int) -> int:
         raise TypeError(f"`{name}` must be an integer, got {value!r}.")
     if result < least:
         raise ValueError(f"`{name}` must be at least {least}, got {result}.")
+    if most is not None and result > most:
+        raise ValueError(f"`{name}` must be at most {most}, got {result}.")
     return result
 
 

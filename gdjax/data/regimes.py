@@ -31,7 +31,7 @@ class Regime:
 
     def slices(self, n: int) -> "Slices":
         """How an epoch of n examples is cut."""
-        n = checks.integer("n", n, least=1)
+        n = checks.integer("n", n, least=1, most=2**31 - 1)
         rows = n if self.batch_size is None else min(self.batch_size, n)
         return Slices(n, rows, n // rows, 0 if self.drop_remainder else n % rows)
 

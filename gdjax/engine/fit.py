@@ -128,16 +128,28 @@ def fit(
     if check_finite:
         checks.finite("data", data)
         checks.finite("validation", validation)
+    if not isinstance(metrics, dict | None):
+        raise TypeError(f"`metrics` must be a dict of functions, got {metrics!r}.")
+    if validation is not None and jax.tree.structure(validation) != jax.tree.structure(data):
+        raise ValueError(
+            f"`validation` must have the structure of `data`, {jax.tree.structure(data)}, "
+            f"got {jax.tree.structure(validation)}."
+        )
     judges = tuple(callee(name, metric) for name, metric in (metrics or {}).items())
 
     data, validation = (jax.tree.map(jnp.asarray, rows) for rows in (data, validation))
     if state is None:
         state = run.init(params, seed, model_state=model_state)
+    _check_state(run, state, per_epoch)
     state = jax.tree.map(_own, state)  # the run gives its state's memory away
+    judge = functools.partial(evaluate, loss=None if validation is None else run.loss, metrics=judges)
+    judged = data if validation is None else validation
+    looks = validation is not None or judges
+    if looks:
+        jax.eval_shape(judge, (state.trainable, state.held), state.model_state, judged)
 
     recorder = Recorder()
     step, total = int(state.epoch) * per_epoch + int(state.step), epochs * per_epoch
-    looks = validation is not None or judges
     capacity = RECORD_STEPS if record is None else RECORD_STEPS_OF_USERS
     chunk = 1
     with interruptible() as interrupted, progress_bar(epochs, step / per_epoch, unit="epochs", shown=progress) as bar:
@@ -153,11 +165,8 @@ def fit(
             chunk = _next_chunk(chunk, made, seconds)
             step = stop
             if looks and step % per_epoch == 0:
-                split = (state.trainable, state.held)
-                if validation is None:
-                    values = evaluate(split, state.model_state, data, None, judges)
-                else:
-                    values = evaluate(split, state.model_state, validation, run.loss, judges)
+                values = judge((state.trainable, state.held), state.model_state, judged)
+                if validation is not None:
                     state = state._replace(epoch_value=values["loss"].astype(state.epoch_value.dtype))
                 recorder.evaluations.append({name: np.asarray(value) for name, value in values.items()})
             bar.say("training")
@@ -165,6 +174,20 @@ def fit(
         ended_early = step < total
     history = recorder.history(tuple(metrics or ()), validated=validation is not None)
     return Result(state.params, state, history, ended_early)
+
+
+def _check_state(run: Training, state: TrainingState, per_epoch: int) -> None:
+    """A state to go on from must be one of this optimizer and this number of steps."""
+    expected = jax.tree.structure(jax.eval_shape(run.optimizer.init, state.trainable))
+    if jax.tree.structure(state.optimizer_state) != expected:
+        raise ValueError(
+            f"`state` must come from a run with the same optimizer, whose state is {expected}, "
+            f"got {jax.tree.structure(state.optimizer_state)}."
+        )
+    if int(state.step) >= per_epoch:
+        raise ValueError(
+            f"`state` must come from a run with {per_epoch} steps an epoch, got one that stands at step {state.step}."
+        )
 
 
 def _next_chunk(chunk: int, made: int, seconds: float) -> int:

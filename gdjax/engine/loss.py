@@ -27,7 +27,11 @@ class Callee:
 
     def __call__(self, params: Params, batch: Batch, **offered: Any) -> Any:
         """What the function returns, given of the offered extras those that it takes."""
-        return self.function(params, batch, **{name: offered[name] for name in self.wants})
+        try:
+            return self.function(params, batch, **{name: offered[name] for name in self.wants})
+        except Exception as error:
+            error.add_note(f"`{self.name}` was given a batch of shapes {jax.tree.map(np.shape, batch)}.")
+            raise
 
     @property
     def has_model_state(self) -> bool:
@@ -56,6 +60,8 @@ class Callee:
           ValueError, TypeError: if the function does not return a scalar.
         """
         result = self(params, batch, **offered)
+        if not isinstance(result, jax.Array | np.ndarray | np.generic | int | float):
+            raise TypeError(f"`{self.name}` must return a scalar, got {result!r}.")
         if np.shape(result) != ():
             raise ValueError(f"`{self.name}` must return a scalar, got an array of shape {np.shape(result)}.")
         return jnp.asarray(result)

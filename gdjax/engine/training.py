@@ -98,17 +98,22 @@ class Training:
         Raises:
           ValueError, TypeError: if nothing in `params` trains, or the seed is no integer.
         """
-        if not isinstance(seed, jax.core.Tracer) and np.ndim(seed) == 0:
-            seed = checks.integer("seed", seed, least=0)
+        if not isinstance(seed, jax.core.Tracer):
+            seed = checks.integer("seed", seed, least=0, most=2**32 - 1)
         keys = run_keys(seed)
         if callable(params) and jax.tree_util.all_leaves([params]):
             params = params(keys.init)
             if self.loss.has_model_state and model_state is None:
+                if not isinstance(params, tuple) or len(params) != 2:
+                    raise TypeError(
+                        "`params`, where the loss takes `model_state`, must return (params, model_state), or "
+                        f"`model_state=` be given, got {params!r}."
+                    )
                 params, model_state = params
         trainable, held = split(params)
         if not jax.tree.leaves(trainable):
             raise ValueError(f"`params` must hold at least one float array to train, got {params!r}.")
-        trainable = jax.tree.map(jnp.asarray, trainable)
+        trainable, model_state = (jax.tree.map(_strong, tree) for tree in (trainable, model_state))
         return TrainingState(
             epoch=jnp.zeros((), jnp.int32),
             step=jnp.zeros((), jnp.int32),
@@ -260,9 +265,10 @@ class Training:
             key = None if epoch_key is None else jax.random.fold_in(epoch_key, i)
 
             def objective(trainable: Params) -> tuple:
-                return self.loss.loss(
-                    merge(trainable, state.held), batch, key=key, training=True, model_state=moving.model_state
-                )
+                # A copy of the tree: a flax variable that was made outside of this trace may not be written to.
+                model_state = jax.tree.map(lambda x: x, moving.model_state)
+                model = merge(trainable, state.held)
+                return self.loss.loss(model, batch, key=key, training=True, model_state=model_state)
 
             (loss, model_state), gradients = jax.value_and_grad(objective, has_aux=True)(moving.trainable)
             # JAX's gradient of a real loss at complex parameters is the conjugate of the direction of ascent.
@@ -287,7 +293,9 @@ class Training:
             }
             trainable = optax.apply_updates(moving.trainable, updates)
             if self.record is not None:
-                row["recorded"] = dict(self.record(moving.trainable, gradients, updates, optimizer_state))
+                row["recorded"] = dict(
+                    self.record(merge(moving.trainable, state.held), gradients, updates, optimizer_state)
+                )
             return _Moving(trainable, optimizer_state, model_state, loss_sum), row
 
         return advance, ids
@@ -305,6 +313,12 @@ class Training:
             loss_sum=jax.tree.map(lambda x: jnp.where(finished, 0, x), moving.loss_sum),
             epoch_value=jnp.where(finished, mean, state.epoch_value),
         )
+
+
+def _strong(leaf: Any) -> Any:
+    """An array whose dtype is its own: a weak one would be another, and another program, after the first step."""
+    array = jnp.asarray(leaf)
+    return jax.lax.convert_element_type(array, array.dtype) if array.weak_type else array
 
 
 def _moving(state: TrainingState) -> _Moving:

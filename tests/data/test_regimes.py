@@ -1,8 +1,9 @@
-import gdjax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import gdjax
 from gdjax.data.regimes import run_keys
 
 
@@ -36,7 +37,6 @@ def weights(regime, n, how):
         (gdjax.full_batch(), 300, [300]),
         (gdjax.stochastic(), 7, [1] * 7),
         (gdjax.mini_batch(1000), 33_100, [1000] * 33 + [100]),  # ids of an epoch in three blocks
-        (gdjax.mini_batch(1000), 32_000, [1000] * 32),  # in two
     ],
     ids=lambda value: f"{len(value)} batches" if isinstance(value, list) else str(value),
 )

@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gdjax.data.regimes import mini_batch, run_keys
-from gdjax.data.shuffling import round_keys, shuffled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+
+from gdjax.data.regimes import mini_batch, run_keys
+from gdjax.data.shuffling import round_keys, shuffled
 
 EPOCHS = 20_000
 WINDOW = 4096

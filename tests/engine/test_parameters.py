@@ -1,9 +1,9 @@
-import gdjax
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+
+import gdjax
 from gdjax.engine.parameters import merge, split
 
 
@@ -58,7 +58,12 @@ def test_equal_leaves_of_different_types_are_not_mixed_up():
 
 
 def test_split_and_merge_are_inverse():
-    params = {"a": (jnp.ones(2), "text"), "b": [None, np.float32(2.0), 3], "c": jnp.arange(2), "d": 1j * jnp.ones(1)}
+    params = {
+        "a": (jnp.ones(2), "text"),
+        "b": [None, np.float32(2.0), 3],
+        "c": jnp.arange(2),
+        "d": jnp.ones(1, jnp.complex64),
+    }
     trainable, held = split(params)
     assert [leaf.shape for leaf in jax.tree.leaves(trainable)] == [(2,), (), (1,)]
     merged = merge(trainable, held)
@@ -81,7 +86,7 @@ def test_one_array_used_twice():
     def loss(params, batch):
         return distance({"w": params["w"]}, batch) + distance({"w": 2 * params["v"]}, batch)
 
-    params = train({"w": shared, "v": shared}, loss_fn=loss).params
+    params = train({"w": shared, "v": shared}, loss_fn=loss, optimizer=gdjax.gd(0.1), epochs=60).params
     np.testing.assert_allclose([params["w"][0], params["v"][0]], [2.0, 1.0], rtol=1e-4)
     assert shared.tolist() == [0.0]
 
@@ -97,7 +102,7 @@ def test_narrow_parameters_keep_their_dtype_and_learn(dtype, optimizer):
     assert np.all(np.isfinite(result.history.step_loss))
 
 
-@pytest.mark.parametrize("optimizer", [gdjax.gd(0.25), gdjax.adam(0.1), optax.adam(0.1)], ids=["gd", "adam", "optax"])
+@pytest.mark.parametrize("optimizer", [gdjax.gd(0.25), gdjax.adam(0.1)], ids=["gd", "adam"])
 def test_complex_parameters_learn(optimizer):
     def loss(params, batch):
         return jnp.mean(jnp.abs(params["w"] - batch) ** 2)
@@ -108,16 +113,18 @@ def test_complex_parameters_learn(optimizer):
     assert result.history.loss[-1] < result.history.loss[0] - 4
 
 
-@pytest.mark.parametrize("weight", [jnp.zeros(()), jnp.asarray(0.0), np.float32(0.0), np.zeros(())], ids=repr)
-def test_every_kind_of_array_is_traced_as_often(weight):
-    traces = []
+def traces(weight):
+    """How often a run traces its loss."""
+    seen = []
 
     def loss(params, batch):
-        traces.append(1)
-        return jnp.mean((params["w"] - batch) ** 2)
+        seen.append(1)
+        return distance(params, batch)
 
-    train({"w": jnp.zeros((), jnp.float32)}, loss_fn=loss, epochs=3)
-    once = len(traces)
-    traces.clear()
-    train({"w": weight}, loss_fn=loss, epochs=5)  # another record, hence another program
-    assert len(traces) == once
+    train({"w": weight}, loss_fn=loss, epochs=5)
+    return len(seen)
+
+
+@pytest.mark.parametrize("weight", [jnp.array(0.0), jnp.asarray(0.0), np.float32(0.0), np.zeros(())], ids=repr)
+def test_every_kind_of_array_is_traced_as_often(weight):
+    assert traces(weight) == traces(jnp.zeros(())) > 0

@@ -1,16 +1,17 @@
 import functools
 
-import gdjax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import gdjax
 from gdjax import schedules
 from gdjax.data import regimes
 from gdjax.transforms import reduce_on_plateau
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 ROWS, EPOCHS, STEPS = 22, 3, 15
 """Batches of 5, 5, 5, 5 and 2 rows an epoch."""
@@ -21,7 +22,8 @@ REGIME = gdjax.mini_batch(5)
 def problem(dtype=np.float32):
     random = np.random.default_rng(0)
     x = random.normal(size=(ROWS, 3))
-    return {"w": jnp.zeros(3, dtype), "b": jnp.zeros((), dtype)}, (x.astype(dtype), (x @ [1.0, -2.0, 3.0]).astype(dtype))
+    data = jnp.asarray(x, dtype), jnp.asarray(x @ [1.0, -2.0, 3.0], dtype)
+    return {"w": jnp.zeros(3, dtype), "b": jnp.zeros((), dtype)}, data
 
 
 def squares(params, batch):
@@ -58,7 +60,7 @@ def compiled(block_ids):
         return run.init(params, 1), steps, steps(run.init(params, 1), STEPS)
 
 
-@pytest.mark.parametrize("block_ids", [regimes.BLOCK_IDS, 15, 10])
+@pytest.mark.parametrize("block_ids", [regimes.BLOCK_IDS, 15])
 @given(st.sets(st.integers(1, STEPS - 1)))
 @settings(deadline=None, max_examples=30)
 def test_every_way_of_cutting_a_run_gives_the_same_bits(block_ids, cuts):
@@ -72,11 +74,7 @@ def test_every_way_of_cutting_a_run_gives_the_same_bits(block_ids, cuts):
     assert bits(state) == bits(end)
     assert bits(joined) == bits(record._replace(count=record.loss))
     assert steps._cache_size() == 1
-
-
-def test_the_plateau_of_the_cut_run_cuts():  # else the test above would see less than it says
-    _, _, (_, record) = compiled(regimes.BLOCK_IDS)
-    assert record.learning_rate[9] / record.learning_rate[10] > 2
+    assert record.learning_rate[9] > 2 * record.learning_rate[10]  # the plateau did cut
 
 
 def test_capacity_limits_a_call():
@@ -91,9 +89,8 @@ def test_capacity_limits_a_call():
     assert bits(same) == bits(state)
 
 
-@pytest.mark.parametrize("block_ids", [regimes.BLOCK_IDS, 10])
-def test_epoch_agrees_with_steps(block_ids, monkeypatch):
-    monkeypatch.setattr(regimes, "BLOCK_IDS", block_ids)
+def test_epoch_agrees_with_steps(monkeypatch):
+    monkeypatch.setattr(regimes, "BLOCK_IDS", 15)  # an epoch in two blocks and a remainder
     params, data = problem()
     run = gdjax.training(noisy, optimizer=optimizer(), regime=REGIME)
     epoch, steps = jax.jit(run.epoch), jax.jit(run.steps)
@@ -108,6 +105,15 @@ def test_epoch_agrees_with_steps(block_ids, monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-5)
     assert int(by_scan.epoch) == int(by_loop.epoch) == 2
     assert int(by_scan.step) == int(by_loop.step) == 0
+
+
+@pytest.mark.parametrize("how", ["epoch", "steps"])
+def test_numpy_data_will_do(how):
+    params, data = problem()
+    run = gdjax.training(squares, optimizer=gdjax.gd(0.1), regime=REGIME)
+    call = run.epoch if how == "epoch" else functools.partial(run.steps, stop=5)
+    state, _ = call(run.init(params), jax.tree.map(np.asarray, data))
+    assert bits(state) == bits(call(run.init(params), data)[0])
 
 
 def test_epoch_refuses_a_state_within_an_epoch():
@@ -182,8 +188,8 @@ def test_params_from_an_init_function():
 @pytest.mark.parametrize("staircase", ["step_decay", "inverse_time_decay"])
 @pytest.mark.parametrize("told", [True, False])
 def test_staircases_change_at_the_boundary(staircase, told):
-    """A million steps an epoch: 31 epochs and their last step are 32 in float32."""
-    length = 1_000_000
+    """Four million steps an epoch: 31 epochs and their last step are 32 in float32."""
+    length = 4_000_000
     schedule = {
         "step_decay": schedules.step_decay(1.0, 32, 0.5),
         "inverse_time_decay": schedules.inverse_time_decay(1.0, 1.0, transition_steps=32, staircase=True),
