@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import checks
+from gdjax.dtypes import float_dtype
 from gdjax.types import Number
 
 
@@ -29,11 +30,6 @@ class Position(NamedTuple):
         """Units passed, as a float."""
         whole = jnp.asarray(self.whole).astype(float_dtype())
         return whole if self.fraction is None else whole + jnp.asarray(self.fraction, float_dtype())
-
-
-def float_dtype() -> Any:
-    """The widest float that is on: float32, or float64 under x64."""
-    return jnp.result_type(float)
 
 
 class Schedule:

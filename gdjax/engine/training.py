@@ -16,9 +16,9 @@ import optax
 
 from gdjax import checks
 from gdjax.data.regimes import Regime, RunKeys, Slices, run_keys
+from gdjax.dtypes import float_dtype
 from gdjax.engine.loss import Callee, callee
 from gdjax.engine.parameters import Held, merge, split
-from gdjax.schedules import float_dtype
 from gdjax.transforms.base import GradientTransformation, lift
 from gdjax.transforms.clock import learning_rate
 from gdjax.transforms.compensated import CompensatedSum, zero_sum

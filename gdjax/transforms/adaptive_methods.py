@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import checks
+from gdjax.dtypes import is_trainable
 from gdjax.schedules import scheduled
 from gdjax.transforms.base import (
     GradientTransformation,
     Rule,
     chain,
     divide,
-    is_trainable,
     lift,
     narrow,
     scalar,

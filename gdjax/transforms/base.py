@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 from gdjax import checks
+from gdjax.dtypes import accumulator_dtype, cast, is_trainable, leaf_dtype, real_dtype
 from gdjax.schedules import Schedule
 from gdjax.types import OptState, Params, Updates
 
@@ -153,33 +154,6 @@ def chain(*transforms: Any) -> GradientTransformation:
     return transformation(_Chain(tuple(lift(f"transforms[{i}]", t) for i, t in enumerate(transforms))))
 
 
-def is_trainable(leaf: Any) -> bool:
-    """Whether arithmetic on gradients applies: a float or complex leaf. Integers and float0 pass untouched."""
-    return jnp.issubdtype(leaf_dtype(leaf), jnp.inexact)
-
-
-def leaf_dtype(leaf: Any) -> Any:
-    """The dtype of a leaf, an array, a ShapeDtypeStruct or a Python number, as JAX would hold it."""
-    dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
-    return jax.dtypes.canonicalize_dtype(dtype) if jnp.issubdtype(dtype, jnp.inexact) else dtype
-
-
-def accumulator_dtype(leaf: Any) -> Any:
-    """The dtype in which a leaf's arithmetic is done and its state is kept: float32 or wider."""
-    dtype = leaf_dtype(leaf)
-    return dtype if is_trainable(leaf) and jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
-
-
-def real_dtype(dtype: Any) -> Any:
-    """The dtype of a magnitude: float32 for complex64, itself for a real dtype."""
-    return jnp.finfo(dtype).dtype
-
-
-def complex_dtype(dtype: Any) -> Any:
-    """The complex dtype whose parts have the precision of `dtype`."""
-    return jnp.dtype(jnp.complex128 if jnp.finfo(dtype).bits == 64 else jnp.complex64)
-
-
 def widen(updates: Updates) -> Updates:
     """Updates in the dtype in which arithmetic is done; leaves that don't train stay as they are."""
 
@@ -193,14 +167,6 @@ def widen(updates: Updates) -> Updates:
 def narrow(updates: Updates, like: Updates) -> Updates:
     """Updates in the dtypes of `like`."""
     return jax.tree.map(lambda u, g: cast(u, leaf_dtype(g)) if is_trainable(g) else u, updates, like)
-
-
-def cast(x: Any, dtype: Any) -> Any:
-    """`x` as an array of that dtype; the real part, where a complex number becomes a real one."""
-    x = jnp.asarray(x)
-    if jnp.iscomplexobj(x) and not jnp.issubdtype(dtype, jnp.complexfloating):
-        x = jnp.real(x)
-    return x.astype(dtype)
 
 
 def multiply(factor: jax.Array, x: jax.Array) -> jax.Array:

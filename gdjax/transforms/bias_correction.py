@@ -16,17 +16,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.schedules import float_dtype
-from gdjax.transforms.base import (
-    GradientTransformation,
-    Rule,
-    divide,
-    is_trainable,
-    lift,
-    real_dtype,
-    transformation,
-    widen,
-)
+from gdjax.dtypes import float_dtype, is_trainable, real_dtype
+from gdjax.transforms.base import GradientTransformation, Rule, divide, lift, transformation, widen
 from gdjax.transforms.compensated import CompensatedSum, zero_sum
 from gdjax.transforms.filters import (
     FilterState,

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from gdjax import checks
-from gdjax.schedules import Schedule, float_dtype
+from gdjax.dtypes import float_dtype
+from gdjax.schedules import Schedule
 from gdjax.transforms.base import GradientTransformation, Rule, lift, narrow, transformation, widen
 from gdjax.types import OptState, Params, Updates
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.schedules import float_dtype
+from gdjax.dtypes import float_dtype
 
 
 class CompensatedSum(NamedTuple):

@@ -12,21 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax import checks
+from gdjax.dtypes import accumulator_dtype, cast, complex_dtype, is_trainable, leaf_dtype, real_dtype
 from gdjax.schedules import complement, scheduled
-from gdjax.transforms.base import (
-    GradientTransformation,
-    Rule,
-    accumulator_dtype,
-    cast,
-    complex_dtype,
-    is_trainable,
-    leaf_dtype,
-    multiply,
-    real_dtype,
-    scalar,
-    static,
-    transformation,
-)
+from gdjax.transforms.base import GradientTransformation, Rule, multiply, scalar, static, transformation
 from gdjax.types import Number, OptState, Params, Updates
 
 

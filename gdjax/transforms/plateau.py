@@ -7,17 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import checks
-from gdjax.schedules import float_dtype
-from gdjax.transforms.base import (
-    GradientTransformation,
-    Rule,
-    is_trainable,
-    multiply,
-    narrow,
-    scalar,
-    transformation,
-    widen,
-)
+from gdjax.dtypes import float_dtype, is_trainable
+from gdjax.transforms.base import GradientTransformation, Rule, multiply, narrow, scalar, transformation, widen
 from gdjax.types import Number, Params, Updates
 
 

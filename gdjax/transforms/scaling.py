@@ -6,17 +6,9 @@ from typing import Any
 import jax
 
 from gdjax import checks
+from gdjax.dtypes import is_trainable
 from gdjax.schedules import scheduled
-from gdjax.transforms.base import (
-    GradientTransformation,
-    Rule,
-    is_trainable,
-    multiply,
-    narrow,
-    scalar,
-    transformation,
-    widen,
-)
+from gdjax.transforms.base import GradientTransformation, Rule, multiply, narrow, scalar, transformation, widen
 from gdjax.types import OptState, Params, Updates
 
 
