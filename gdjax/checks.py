@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gdjax.types import Number
@@ -135,17 +136,24 @@ def rows(name: str, data: Any) -> int:
     return count
 
 
-def finite(name: str, data: Any) -> None:
-    """Every number of a dataset must be finite; the first leaf that is not is named."""
+def same_structure(name: str, tree: Any, reference_name: str, reference: Any) -> None:
+    """`tree` must have the structure of `reference`; its arrays may have other lengths."""
+    got, expected = jax.tree.structure(tree), jax.tree.structure(reference)
+    if got != expected:
+        raise ValueError(f"`{name}` must have the structure of `{reference_name}`, {expected}, got {got}.")
+
+
+def finite(name: str, data: Any, *, hint: str = "") -> None:
+    """Every number of a dataset must be finite; the first leaf that is not is named, and the hint given."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(data)[0]:
         if isinstance(leaf, jax.core.Tracer):
             continue
-        values = np.asarray(leaf)
-        if not jax.dtypes.issubdtype(values.dtype, np.inexact):
+        if not jax.dtypes.issubdtype(leaf.dtype, np.inexact):
             continue
-        bad = values.size - np.count_nonzero(np.isfinite(values))
+        where = jnp if isinstance(leaf, jax.Array) else np  # an array is looked at where it lies
+        bad = leaf.size - int(where.sum(where.isfinite(leaf)))
         if bad:
             raise ValueError(
-                f"`{path_name(name, path)}` must be finite, got {bad} NaN or infinite of {values.size} numbers "
-                "(`check_finite=False` turns this check off)."
+                f"`{path_name(name, path)}` must be finite, got {bad} NaN or infinite of {leaf.size} numbers"
+                f"{f' ({hint})' if hint else ''}."
             )

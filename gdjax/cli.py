@@ -26,11 +26,11 @@ class Compare:
 
     Trains a small network on the data with every optimizer in every regime. Each of these cells gets its own
     learning rates (seven, half a decade apart around the customary one, more where the best is at an edge),
-    the same budget and the same seeds. Rates are chosen on validation data, test data only reports, and what
-    the seeds cannot tell apart is marked as tied. Prints a verdict, a table, and the Python lines that
+    the same budget and the same seeds. Validation data chooses rates and ranks rows, test data only reports, and
+    what the seeds cannot tell apart is marked as tied. Prints a verdict, a table, and the Python lines that
     reproduce the best row; writes the table (CSV, JSON) and pictures.
 
-    Examples:
+    In the shell:
       gdjax compare
       gdjax compare --data moons --optimizers gd,adam --regimes full,16,stochastic
       gdjax compare --data titanic.csv --target Survived --schedules step,plateau
@@ -52,7 +52,7 @@ class Compare:
     """Comma-separated, of inverse_time, step, exponential, plateau; each is tried on each optimizer's best cell."""
     epochs: int = 15
     """What every run may spend, in passes over the training data; schedules are laid out over as many."""
-    budget: str = "examples"
+    budget: str = "epochs"
     """What every run may spend instead: updates or seconds, with an amount as in updates=2000 or seconds=0.5."""
     hidden: str = "32"
     """Sizes of the hidden layers, comma-separated; 0 for a linear model."""
@@ -72,8 +72,8 @@ class Compare:
         chosen = {name: OPTIMIZERS[name] for name in _names("optimizers", self.optimizers, tuple(OPTIMIZERS))}
         known = schedules_for(epochs)
         schedules = {name: known[name] for name in _names("schedules", self.schedules, tuple(known))}
-        regimes = [_regime(word) for word in _words(self.regimes)]
-        rates = [_rate(word) for word in _words(self.learning_rate)] or None
+        regimes = [_regime(word) for word in dict.fromkeys(_words(self.regimes))]
+        rates = [_rate(word) for word in dict.fromkeys(_words(self.learning_rate))] or None
         if not chosen or not regimes:
             raise ValueError(
                 f"`optimizers` and `regimes` must not be empty, got '{self.optimizers}' and '{self.regimes}'."
@@ -108,7 +108,7 @@ class Compare:
         arguments = "".join(f", {name}={value!r}" for name, value in given.items())
         load = f"tasks.load({self.data!r}{arguments})"
         print(f"\nThe best row again ({best.name}):\n")
-        print(reproduce(best, comparison, load, known.get(best.schedule, CONSTANT)))
+        print(reproduce(best, comparison, load, known.get(best.schedule or "", CONSTANT)))
 
 
 def _parts(task: tasks.Task) -> dict[str, tuple]:
@@ -116,11 +116,11 @@ def _parts(task: tasks.Task) -> dict[str, tuple]:
 
 
 def _words(text: str) -> list[str]:
-    return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _names(argument: str, text: str, known: tuple[str, ...]) -> list[str]:
-    return [checks.choice(argument, word, known) for word in _words(text)]
+    return [checks.choice(argument, word, known) for word in dict.fromkeys(_words(text))]
 
 
 def _integer(argument: str, word: str) -> int:
@@ -144,23 +144,25 @@ def _regime(word: str) -> Regime:
         return full_batch()
     if word == "stochastic":
         return stochastic()
-    if not word.lstrip("-").isdigit():
-        raise ValueError(f"`regimes` must hold full, stochastic or sizes of mini-batches, got '{word}'.")
-    return mini_batch(checks.integer("regimes", int(word), least=1))
+    try:
+        size = int(word)
+    except ValueError:
+        raise ValueError(f"`regimes` must hold full, stochastic or sizes of mini-batches, got '{word}'.") from None
+    return mini_batch(checks.integer("regimes", size, least=1))
 
 
 def _budget(text: str, epochs: int) -> Budget:
     word, _, amount = text.partition("=")
     unit: Unit = checks.choice("budget", word, get_args(Unit))
-    if unit == "examples":
+    if unit == "epochs":
         if amount:
-            raise ValueError(f"`budget` in examples must be given by --epochs, got '{text}'.")
-        return Budget("examples", epochs)
+            raise ValueError(f"`budget` in epochs must be given by --epochs, got '{text}'.")
+        return Budget(unit, epochs)
     try:
         value = float(amount) if amount else {"updates": UPDATES, "seconds": SECONDS}[unit]
     except ValueError:
         raise ValueError(f"`budget` must name a number of {unit}, got '{text}'.") from None
-    return Budget(unit, float(checks.positive("budget", value)))
+    return Budget(unit, value)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -27,7 +27,11 @@ class Regime:
 
     def __str__(self) -> str:
         names = {None: "full_batch", 1: "stochastic"}
-        return names.get(self.batch_size, f"mini_batch({self.batch_size})")
+        name = names.get(self.batch_size, "mini_batch")
+        arguments = [] if self.batch_size in names else [str(self.batch_size)]
+        arguments += [] if self.shuffle is True or self.batch_size is None else [f"shuffle={self.shuffle!r}"]
+        arguments += ["drop_remainder=True"] if self.drop_remainder and self.batch_size != 1 else []
+        return f"{name}({', '.join(arguments)})" if arguments else name
 
     def slices(self, n: int) -> "Slices":
         """How an epoch of n examples is cut."""

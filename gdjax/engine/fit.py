@@ -15,10 +15,9 @@ import numpy as np
 
 from gdjax import checks
 from gdjax.data.regimes import Regime
+from gdjax.engine.evaluation import evaluate, judges_of
 from gdjax.engine.history import History, Recorder
 from gdjax.engine.interrupt import interruptible
-from gdjax.engine.loss import Callee, callee
-from gdjax.engine.parameters import merge
 from gdjax.engine.progress import progress_bar
 from gdjax.engine.training import Record, Training, TrainingState, training
 from gdjax.types import Batch, LossFn, Params
@@ -53,15 +52,7 @@ def _run(run: Training, state: TrainingState, data: Batch, stop: Any, capacity: 
     return run.steps(state, data, stop, capacity=capacity)
 
 
-@functools.partial(jax.jit, static_argnames=("loss", "metrics"))
-def evaluate(
-    params: tuple, model_state: Any, data: Batch, loss: Callee | None, metrics: tuple[Callee, ...]
-) -> dict[str, jax.Array]:
-    """Loss (where one is given) and metrics of split parameters on whole data, outside training."""
-    offered = {"key": jax.random.key(0), "training": False, "model_state": model_state}
-    whole = merge(*params)
-    values = {} if loss is None else {"loss": loss.loss(whole, data, **offered)[0]}
-    return values | {metric.name: metric.metric(whole, data, **offered) for metric in metrics}
+_evaluate = jax.jit(evaluate, static_argnames=("loss", "metrics"))
 
 
 def fit(
@@ -123,26 +114,20 @@ def fit(
     per_epoch = regime.steps_per_epoch(checks.rows("data", data))
     if epochs * per_epoch >= 2**31:
         raise ValueError(f"`epochs` must leave the run below 2**31 steps, got {epochs} epochs of {per_epoch} steps.")
+    judges = judges_of(metrics)
     if validation is not None:
         checks.rows("validation", validation)
-    if check_finite:
-        checks.finite("data", data)
-        checks.finite("validation", validation)
-    if not isinstance(metrics, dict | None):
-        raise TypeError(f"`metrics` must be a dict of functions, got {metrics!r}.")
-    if validation is not None and jax.tree.structure(validation) != jax.tree.structure(data):
-        raise ValueError(
-            f"`validation` must have the structure of `data`, {jax.tree.structure(data)}, "
-            f"got {jax.tree.structure(validation)}."
-        )
-    judges = tuple(callee(name, metric) for name, metric in (metrics or {}).items())
-
+        checks.same_structure("validation", validation, "data", data)
     data, validation = (jax.tree.map(jnp.asarray, rows) for rows in (data, validation))
+    if check_finite:
+        for name, rows in {"data": data, "validation": validation}.items():
+            checks.finite(name, rows, hint="`check_finite=False` turns this check off")
     if state is None:
         state = run.init(params, seed, model_state=model_state)
-    _check_state(run, state, per_epoch)
+    else:
+        _check_state(run, state, per_epoch)
     state = jax.tree.map(_own, state)  # the run gives its state's memory away
-    judge = functools.partial(evaluate, loss=None if validation is None else run.loss, metrics=judges)
+    judge = functools.partial(_evaluate, loss=None if validation is None else run.loss, metrics=judges)
     judged = data if validation is None else validation
     looks = validation is not None or judges
     if looks:
@@ -178,6 +163,8 @@ def fit(
 
 def _check_state(run: Training, state: TrainingState, per_epoch: int) -> None:
     """A state to go on from must be one of this optimizer and this number of steps."""
+    if not isinstance(state, TrainingState):
+        raise TypeError(f"`state` must be a TrainingState such as `result.state`, got {type(state).__name__}.")
     expected = jax.tree.structure(jax.eval_shape(run.optimizer.init, state.trainable))
     if jax.tree.structure(state.optimizer_state) != expected:
         raise ValueError(

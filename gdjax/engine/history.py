@@ -1,6 +1,7 @@
 """The history of a run: NumPy arrays, by step and by epoch."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,11 @@ class History:
     """What `record=` returned in each step [steps, ...]."""
 
 
+def _filled(column: Any, count: int) -> np.ndarray:
+    """The filled rows; copied, since a view would keep the whole buffer."""
+    return np.asarray(column)[:count].copy()
+
+
 class Recorder:
     """Gathers the records of a run's chunks."""
 
@@ -31,17 +37,17 @@ class Recorder:
         self.epoch_losses: list = []
         self.evaluations: list[dict[str, np.ndarray]] = []
 
-    def add(self, record, step: int, steps_per_epoch: int) -> None:
+    def add(self, record: Any, step: int, steps_per_epoch: int) -> None:
         """A chunk's record, that began after `step` steps of the run."""
         count = int(record.count)
         columns = {
-            "step_loss": np.asarray(record.step_loss)[:count],
-            "learning_rate": np.asarray(record.learning_rate)[:count],
-            **{f"recorded.{name}": np.asarray(column)[:count] for name, column in record.recorded.items()},
+            "step_loss": _filled(record.step_loss, count),
+            "learning_rate": _filled(record.learning_rate, count),
+            **{f"recorded.{name}": _filled(column, count) for name, column in record.recorded.items()},
         }
         self.chunks.append(columns)
         ends = np.arange(step + 1, step + count + 1) % steps_per_epoch == 0
-        self.epoch_losses.append(np.asarray(record.loss)[:count][ends])
+        self.epoch_losses.append(_filled(record.loss, count)[ends])
 
     @property
     def last_loss(self) -> float:

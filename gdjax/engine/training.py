@@ -318,7 +318,7 @@ class Training:
 def _strong(leaf: Any) -> Any:
     """An array whose dtype is its own: a weak one would be another, and another program, after the first step."""
     array = jnp.asarray(leaf)
-    return jax.lax.convert_element_type(array, array.dtype) if array.weak_type else array
+    return jax.lax.convert_element_type(array, array.dtype) if getattr(array, "weak_type", False) else array
 
 
 def _moving(state: TrainingState) -> _Moving:

@@ -1,15 +1,16 @@
 """The fair comparison: which regime, optimizer and schedule suit this data?
 
 Every cell (optimizer × regime) gets its own grid of learning rates, widened where the best lies at an edge,
-the same budget and the same seeds. The rate is chosen on validation data; test data only reports. What the
-seeds cannot tell apart is marked as tied, and diverged runs are counted.
+the same budget and the same seeds. Rates are chosen and rows are ranked on validation data; test data only
+reports. What the seeds cannot tell apart is marked as tied, and diverged runs are counted.
 """
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +18,13 @@ import numpy as np
 
 from gdjax import checks
 from gdjax.data.regimes import Regime, run_keys
-from gdjax.engine.loss import callee
+from gdjax.engine.evaluation import evaluate, judges_of
+from gdjax.engine.loss import Callee, callee
+from gdjax.engine.parameters import split
 from gdjax.engine.progress import progress_bar
 from gdjax.optimizers import adagrad, adam, gd, heavy_ball, momentum, rmsprop
 from gdjax.report.cells import Cell, Curves
+from gdjax.report.schedules import CONSTANT
 from gdjax.report.statistics import Interval, mean_interval, tied
 from gdjax.types import Batch, LossFn, Params
 
@@ -33,11 +37,11 @@ GRID_STEPS = 3
 WIDENINGS = 2
 """How often a grid may be moved beyond its edge."""
 
-TARGET = 1.1
-"""The target loss is this many times the best validation loss."""
+TARGET = 0.1
+"""The target loss lies this share above the best validation loss."""
 
-ROUNDING = 1.001
-"""A run that does not move ends this much above its start at most."""
+ROUNDING = 1e-3
+"""A run that does not move ends this share above its start at most."""
 
 UPDATES, SECONDS = 1000, 1.0
 """A budget in updates or seconds, where no amount is named."""
@@ -46,7 +50,7 @@ POINTS = 15
 """Looks at the validation loss in a budget of updates or seconds."""
 
 
-Unit = Literal["examples", "updates", "seconds"]
+Unit = Literal["epochs", "updates", "seconds"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +59,18 @@ class Budget:
 
     unit: Unit
     amount: float
-    """Epochs (for examples), updates, or seconds of one run."""
+    """So many of the unit, for one run."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError or TypeError for another unit, or an amount that is none."""
+        checks.choice("budget", self.unit, get_args(Unit))
+        if self.unit == "epochs":
+            checks.integer("budget", self.amount, least=1)
+        checks.positive("budget", self.amount)
 
     def stops(self, cell: Cell, rates: np.ndarray) -> list[int]:
         """The numbers of updates after which a cell is looked at."""
-        if self.unit == "examples":
+        if self.unit == "epochs":
             return [cell.per_epoch * epoch for epoch in range(1, int(self.amount) + 1)]
         total = self.amount
         if self.unit == "seconds":
@@ -74,12 +85,16 @@ class Row:
 
     optimizer: str
     regime: Regime
-    schedule: str
+    schedule: str | None
+    """Its name; None for a constant rate."""
     learning_rate: float
     customary_rate: float
     curves: Curves
     chosen: int
     """Place of the chosen rate in the curves."""
+    at_edge: bool
+    """Whether no rate beyond the chosen one was tried on one side, although the grid was widened."""
+    compile_seconds: float
     diverged: np.ndarray
     """Runs that ended above their start or without a number, bool [rates, seeds]."""
     test_loss: np.ndarray
@@ -94,7 +109,7 @@ class Row:
     @property
     def name(self) -> str:
         """What the row compares."""
-        schedule = "" if self.schedule == "constant" else f" with {self.schedule}"
+        schedule = "" if self.schedule is None else f" with {self.schedule}"
         return f"{self.optimizer}{schedule}, {self.regime}"
 
     @property
@@ -154,7 +169,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Rows by test loss, the best first, and what they are measured against."""
+    """Rows by validation loss, the best first, and what they are measured against."""
 
     rows: tuple[Row, ...]
     baselines: dict[str, dict[str, float]]
@@ -167,13 +182,8 @@ class Comparison:
 
     @property
     def best(self) -> Row:
-        """The row of the lowest mean test loss."""
+        """The row of the lowest mean validation loss."""
         return self.rows[0]
-
-
-def constant(factory: Callable, learning_rate: Any) -> Any:
-    """No schedule."""
-    return factory(learning_rate)
 
 
 def compare(
@@ -223,53 +233,59 @@ def compare(
     """
     started = time.perf_counter()
     seeds = checks.integer("seeds", seeds, least=1)
-    budget = budget or Budget("examples", checks.integer("epochs", epochs, least=1))
-    if not budget.amount > 0 or not math.isfinite(budget.amount):
-        raise ValueError(f"`budget` must be a finite amount above 0, got {budget.amount!r}.")
+    budget = budget or Budget("epochs", checks.integer("epochs", epochs, least=1))
     if not optimizers or not regimes:
         raise ValueError(f"`optimizers` and `regimes` must not be empty, got {optimizers!r} and {regimes!r}.")
-    factories = {name: _factory(name, choice, learning_rates) for name, choice in optimizers.items()}
+    for place, regime in enumerate(regimes):
+        if not isinstance(regime, Regime):
+            raise TypeError(f"`regimes[{place}]` must be made by full_batch, stochastic or mini_batch, got {regime!r}.")
+    given = None if learning_rates is None else _given(learning_rates)
+    factories = {name: _factory(name, choice, given is not None) for name, choice in optimizers.items()}
+    loss, judges = callee("loss_fn", loss_fn), judges_of(metrics)
+    if loss.has_model_state:
+        raise TypeError("`loss_fn` must not take `model_state` in a comparison, got one that does.")
+    data, validation, test = (jax.tree.map(jnp.asarray, part) for part in (data, validation, test))
     for name, part in {"data": data, "validation": validation, "test": test}.items():
         checks.rows(name, part)
+        checks.same_structure(name, part, "data", data)
         checks.finite(name, part)
-    data, validation, test = (jax.tree.map(jnp.asarray, part) for part in (data, validation, test))
-    rows = len(jax.tree.leaves(data)[0])
+    rows = checks.rows("data", data)
 
-    judges = {"loss": callee("loss_fn", loss_fn)} | {n: callee(n, f) for n, f in (metrics or {}).items()}
-    evaluate = _evaluator(judges["loss"], {})
-    report = _evaluator(judges["loss"], {name: judge for name, judge in judges.items() if name != "loss"})
-    starts = jax.jit(jax.vmap(lambda seed: init_fn(run_keys(seed).init)))(jnp.arange(seeds))
-    start_loss = np.asarray(evaluate(jax.tree.map(lambda x: x[None], starts), data)["loss"][0])
+    starts = jax.jit(jax.vmap(lambda seed: split(init_fn(run_keys(seed).init))))(jnp.arange(seeds))
+    evaluated = functools.partial(_evaluated, loss=loss)
+    start_loss = np.asarray(evaluated(jax.tree.map(lambda x: x[None], starts), data, metrics=())["loss"])
 
-    def run(optimizer: str, schedule: str, wrap: Callable, regime: Regime, bar: Any, done: float) -> Row:
+    def run(optimizer: str, schedule: str | None, wrap: Callable, regime: Regime, bar: Any, done: float) -> Row:
         factory, customary = factories[optimizer]
-        label = f"{optimizer} {'' if schedule == 'constant' else schedule + ' '}× {regime}"
+        label = f"{optimizer} {f'{schedule} ' if schedule else ''}× {regime}"
         bar.say(f"{label}: compiling")
-        grid = _grid(customary) if learning_rates is None else np.asarray(sorted(learning_rates), float)
+        grid = _grid(customary) if given is None else given
         cell = Cell(
-            loss_fn, data, lambda rate: wrap(factory, rate), regime, starts, start_loss,
-            lambda params: evaluate(params, validation)["loss"],
+            loss_fn, data, lambda rate: wrap(factory, rate), regime, starts, len(grid),
+            lambda params: evaluated(params, validation, metrics=())["loss"],
         )  # fmt: skip
-        cell.compile(grid)
         stops = budget.stops(cell, grid)
         bar.say(f"{label}: {grid.size * seeds} runs")
         curves = cell.run(grid, stops, lambda share: bar.reach(done + share))
+        diverged = _diverged(curves, start_loss, evaluated(curves.params, data, metrics=())["loss"])
         lowest = highest = 0
-        for _ in range(WIDENINGS if learning_rates is None else 0):
-            chosen = _choose(curves)
+        for _ in range(WIDENINGS if given is None else 0):
+            chosen = _choose(curves, diverged)
             if 0 < chosen < len(curves.rates) - 1:
                 break
             bar.say(f"{label}: the best rate is at the edge, {grid.size * seeds} runs more")
             lowest, highest = (lowest - 1, highest) if chosen == 0 else (lowest, highest + 1)
             wider = _grid(customary, lowest if chosen == 0 else highest)
             curves = curves.joined(cell.run(wider, stops, lambda share: None))
-        tests = jax.tree.map(np.asarray, report(curves.params, test))
+            diverged = _diverged(curves, start_loss, evaluated(curves.params, data, metrics=())["loss"])
+        chosen = _choose(curves, diverged)
+        tests = jax.tree.map(np.asarray, evaluated(curves.params, test, metrics=judges))
         slices = regime.slices(rows)
         whole, rest = np.divmod(curves.updates, slices.steps)
-        chosen = _choose(curves)
         return Row(
             optimizer=optimizer, regime=regime, schedule=schedule, customary_rate=customary, curves=curves,
-            learning_rate=float(curves.rates[chosen]), chosen=chosen, diverged=_diverged(curves),
+            learning_rate=float(curves.rates[chosen]), chosen=chosen, diverged=diverged,
+            at_edge=given is None and chosen in (0, len(curves.rates) - 1), compile_seconds=cell.compile_seconds,
             test_loss=tests["loss"], metrics={name: tests[name] for name in metrics or {}},
             examples=whole * slices.seen + rest * slices.rows,
         )  # fmt: skip
@@ -279,51 +295,56 @@ def compare(
     with progress_bar(len(factories) * len(regimes) + extra, 0, unit="cells", shown=progress) as bar:
         for regime in regimes:
             for optimizer in factories:
-                made.append(run(optimizer, "constant", constant, regime, bar, len(made)))
+                made.append(run(optimizer, None, CONSTANT, regime, bar, len(made)))
         for optimizer in factories if schedules else ():
             own = min((row for row in made if row.optimizer == optimizer), key=_validation_rank)
             for schedule, wrap in (schedules or {}).items():
                 made.append(run(optimizer, schedule, wrap, own.regime, bar, len(made)))
-    ranked = sorted(made, key=_test_rank)
+    ranked = sorted(made, key=_validation_rank)
     best = ranked[0].losses()
     marked = tuple(dataclasses.replace(row, tied=tied(row.losses(), best)) for row in ranked)
-    target = TARGET * float(np.nanmin([row.validation()[-1] for row in marked] + [math.inf]))
+    least = float(ranked[0].validation()[-1])
+    target = math.inf if math.isnan(least) else least + TARGET * abs(least)
     return Comparison(marked, baselines or {}, budget, target, seeds, time.perf_counter() - started)
 
 
-def _factory(name: str, choice: Any, learning_rates: Sequence[float] | None) -> tuple[Callable, float]:
+def _given(learning_rates: Sequence[float]) -> np.ndarray:
+    rates = np.asarray(sorted(float(checks.positive("learning_rates", rate)) for rate in learning_rates))
+    if not rates.size:
+        raise ValueError(f"`learning_rates` must hold at least one rate, got {learning_rates!r}.")
+    return rates
+
+
+def _factory(name: str, choice: Any, rates_given: bool) -> tuple[Callable, float]:
     factory, rate = choice if isinstance(choice, tuple) and len(choice) == 2 else (choice, None)
     if not callable(factory) or isinstance(factory, tuple):
         raise TypeError(f"`optimizers[{name!r}]` must be a factory `learning_rate -> optimizer`, got {factory!r}.")
     if rate is None:
         rate = CUSTOMARY.get(factory)
-    if rate is None and learning_rates is None:
+    if rate is None and not rates_given:
         raise ValueError(
             f"`optimizers[{name!r}]` must come with its customary learning rate, as (factory, rate), "
             f"got only {factory!r}."
         )
-    for given in learning_rates or ():
-        checks.positive("learning_rates", given)
     return factory, math.nan if rate is None else float(checks.positive(f"optimizers[{name!r}]", rate))
 
 
 def _grid(customary: float, shift: int = 0) -> np.ndarray:
     """Half-decade steps around the customary rate, or `shift` whole grids beyond it; to the digits printed."""
     steps = np.arange(-GRID_STEPS, GRID_STEPS + 1) + shift * (2 * GRID_STEPS + 1)
-    return np.asarray([float(f"{customary * 10.0 ** (step / 2):.4g}") for step in steps])
+    return np.asarray([float(f"{customary * 10.0 ** (step / 2):.4g}") if step else customary for step in steps])
 
 
-def _diverged(curves: Curves) -> np.ndarray:
+def _diverged(curves: Curves, start: np.ndarray, end: jax.Array) -> np.ndarray:
     """Runs whose losses are no numbers at the end, or whose training loss ends above its start [rates, seeds]."""
-    first, last = curves.train_loss[..., 0], curves.train_loss[..., -1]
+    last = np.asarray(end)
     finite = np.isfinite(last) & np.isfinite(curves.validation_loss[..., -1])
-    return ~finite | (np.nan_to_num(last, nan=np.inf) > ROUNDING * first)
+    return ~finite | (last > start + ROUNDING * abs(start))
 
 
-def _choose(curves: Curves) -> int:
+def _choose(curves: Curves, diverged: np.ndarray) -> int:
     """The place of the rate with the fewest diverged runs and among those the lowest validation loss."""
-    diverged = _diverged(curves)
-    final = np.where(diverged, 0.0, np.nan_to_num(curves.validation_loss[..., -1], posinf=0.0))
+    final = np.where(diverged, 0.0, curves.validation_loss[..., -1])
     kept = (~diverged).sum(axis=1)
     mean = np.where(kept > 0, final.sum(axis=1) / np.maximum(kept, 1), np.inf)
     return int(np.lexsort((mean, diverged.sum(axis=1)))[0])
@@ -331,20 +352,14 @@ def _choose(curves: Curves) -> int:
 
 def _validation_rank(row: Row) -> tuple[int, float]:
     last = row.validation()[-1]
-    return row.diverged_runs, float("inf") if np.isnan(last) else float(last)
+    return row.diverged_runs, math.inf if np.isnan(last) else float(last)
 
 
-def _test_rank(row: Row) -> tuple[int, float]:
-    mean = row.interval(row.test_loss).mean
-    return row.diverged_runs, float("inf") if np.isnan(mean) else mean
+@functools.partial(jax.jit, static_argnames=("loss", "metrics"))
+def _evaluated(params: Any, rows: Batch, *, loss: Callee, metrics: tuple[Callee, ...]) -> dict[str, jax.Array]:
+    """Compiled once for all cells: split parameters [rates, seeds, ...] to {name: [rates, seeds]}."""
 
+    def one(params: tuple) -> dict[str, jax.Array]:
+        return evaluate(params, None, rows, loss=loss, metrics=metrics)
 
-def _evaluator(loss: Any, metrics: dict[str, Any]) -> Callable[[Params, Batch], dict[str, jax.Array]]:
-    """Compiled once for all cells: parameters [rates, seeds, ...] to {name: [rates, seeds]}."""
-
-    def one(params: Params, rows: Batch) -> dict[str, jax.Array]:
-        offered = {"key": jax.random.key(0), "training": False, "model_state": None}
-        values = {"loss": loss.loss(params, rows, **offered)[0]}
-        return values | {name: metric.metric(params, rows, **offered) for name, metric in metrics.items()}
-
-    return jax.jit(jax.vmap(jax.vmap(one, (0, None)), (0, None)))
+    return jax.vmap(jax.vmap(one))(params)

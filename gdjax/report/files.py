@@ -33,9 +33,10 @@ def record_of(row: Row, comparison: Comparison) -> dict[str, Any]:
     loss, cost = row.interval(row.test_loss), row.cost(comparison.target)
     record = {
         "optimizer": row.optimizer,
-        "schedule": row.schedule,
+        "schedule": row.schedule or "constant",
         "regime": str(row.regime),
         "learning_rate": row.learning_rate,
+        "rate_at_edge": row.at_edge,
         "validation_loss": row.validation()[-1],
         "test_loss": loss.mean,
         "test_loss_low": loss.low,
@@ -53,7 +54,7 @@ def record_of(row: Row, comparison: Comparison) -> dict[str, Any]:
         "updates": int(row.curves.updates[-1]),
         "examples": int(row.examples[-1]),
         "seconds": row.seconds,
-        "compile_seconds": row.curves.compile_seconds,
+        "compile_seconds": row.compile_seconds,
         "updates_to_target": cost["updates"],
         "examples_to_target": cost["examples"],
         "seconds_to_target": cost["seconds"],
@@ -83,7 +84,7 @@ def write_comparison(comparison: Comparison, sentence: str, name: str, folder: p
         "target_validation_loss": _plain(comparison.target),
         "seeds": comparison.seeds,
         "wall_seconds": comparison.wall_seconds,
-        "baselines": comparison.baselines,
+        "baselines": {name: {k: _plain(v) for k, v in s.items()} for name, s in comparison.baselines.items()},
         "rows": records,
     }
 
@@ -96,7 +97,7 @@ def write_comparison(comparison: Comparison, sentence: str, name: str, folder: p
     writers = {
         "comparison.csv": write_csv,
         "comparison.json": lambda path: path.write_text(
-            json.dumps(whole, indent=2, ensure_ascii=False) + "\n", "utf-8"
+            json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
         ),
         "losses.png": lambda path: save(plot_losses(comparison), path),
         "learning_rates.png": lambda path: save(plot_learning_rates(comparison), path),

@@ -54,7 +54,7 @@ def plot_learning_rates(comparison: Comparison) -> Figure:
     panels = np.atleast_1d(figure.subplots(1, len(regimes), sharey=True))
     for axes, regime in zip(panels, regimes, strict=True):
         for row in sorted((r for r in comparison.rows if str(r.regime) == regime), key=lambda r: r.name):
-            if row.schedule == "constant":
+            if row.schedule is None:
                 _plot_rates(axes, row, optimizers[row.optimizer])
         axes.set(xscale="log", yscale="log", xlabel="learning rate", title=regime)
     panels[0].set_ylabel("validation loss at the end")

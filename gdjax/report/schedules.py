@@ -26,7 +26,7 @@ class Choice:
 def schedules_for(epochs: int) -> dict[str, Choice]:
     """The usual schedules, laid out over a number of epochs.
 
-    `inverse_time` ends at a fifth of the rate, `step` halves four times, `exponential` ends at a tenth, and
+    `inverse_time` ends at a fifth of the rate, `step` halves at most four times, `exponential` ends at a tenth, and
     `plateau` halves after two epochs without a better training loss.
     """
     k = round(4 / epochs, 4)

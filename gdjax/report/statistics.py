@@ -40,12 +40,13 @@ def mean_interval(values: np.ndarray) -> Interval:
 def tied(values: np.ndarray, best: np.ndarray) -> bool | None:
     """Whether `values` are no worse than `best`, paired seed by seed: the interval of the difference holds 0.
 
-    None where one seed alone cannot tell; False where runs diverged that the best did not lose.
+    NaN is a run that diverged. None where one seed alone cannot tell; False where a run diverged that the best
+    did not lose.
     """
     values, best = np.asarray(values, float), np.asarray(best, float)
-    if not np.isfinite(values).all():
+    both = np.isfinite(values) & np.isfinite(best)
+    if (np.isfinite(best) & ~np.isfinite(values)).any() or not both.any():
         return False
-    both = np.isfinite(best)
     difference = mean_interval(values[both] - best[both])
     if difference.mean == 0:
         return True

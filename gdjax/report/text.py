@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from gdjax.report.compare import Comparison, Row
 from gdjax.report.schedules import Choice
 from gdjax.report.statistics import Interval
@@ -15,7 +17,7 @@ def verdict(comparison: Comparison, name: str) -> str:
         return f"On {name}, every run diverged: no learning rate that was tried works."
     others = [row for row in comparison.rows[1:] if row.tied]
     metric, values = next(iter(best.metrics.items()), ("test loss", best.test_loss))
-    reached = [row for row in comparison.rows if row.point_of(comparison.target) is not None]
+    reached = [row for row in comparison.rows if not row.diverged_runs and row.point_of(comparison.target) is not None]
     cheapest = min(reached, key=lambda row: row.cost(comparison.target)["examples"], default=None)
     ties = f"tied with {len(others)} of the other {len(comparison.rows) - 1} rows"
     if comparison.seeds == 1:
@@ -54,7 +56,7 @@ def table(comparison: Comparison) -> str:
     for name, scores in comparison.baselines.items():
         values = (f"{scores['loss']:.4g}", *(f"{scores[metric]:.4g}" for metric in metrics))
         lines.append(("", f"({name})", "", "", "", *values, *[""] * 7))
-    if all(row.schedule == "constant" for row in comparison.rows):
+    if all(row.schedule is None for row in comparison.rows):
         lines = [line[:2] + line[3:] for line in lines]
     return _aligned(lines) + "\n" + _legend(comparison)
 
@@ -66,9 +68,9 @@ def _cells(row: Row, comparison: Comparison, metrics: Sequence[str]) -> tuple[st
     return (
         {True: "=", False: "", None: "?"}[row.tied],
         row.optimizer,
-        row.schedule,
+        row.schedule or "constant",
         str(row.regime),
-        f"{row.learning_rate:g}",
+        f"{row.learning_rate:g}{' (edge)' if row.at_edge else ''}",
         number(row.interval(row.test_loss)),
         *(number(row.interval(row.metrics[metric])) for metric in metrics),
         "-" if math.isnan(customary) else shown,
@@ -76,17 +78,19 @@ def _cells(row: Row, comparison: Comparison, metrics: Sequence[str]) -> tuple[st
         f"{int(row.curves.updates[-1]):,}",
         f"{int(row.examples[-1]):,}",
         seconds(row.seconds),
-        f"{row.curves.compile_seconds:.1f}",
+        f"{row.compile_seconds:.1f}",
         "-" if math.isinf(cost) else f"{cost:,}",
     )
 
 
 def _legend(comparison: Comparison) -> str:
     return (
-        f"= tied with the best: the 95 % interval of the paired difference over {comparison.seeds} seeds holds 0. "
+        "Rows by validation loss. = tied with the best: the 95 % interval of the paired difference over "
+        f"{comparison.seeds} seeds holds 0. "
         f"± is a 95 % interval over the seeds (initialization and order; one split).\n"
         "seconds: one run's share of its cell, whose rates and seeds train together; compile: of the whole cell. "
         f"to target: examples until a validation loss of {comparison.target:.3g}."
+        f"{' (edge): no rate beyond was tried.' if any(row.at_edge for row in comparison.rows) else ''}"
     )
 
 
@@ -95,7 +99,7 @@ def reproduce(row: Row, comparison: Comparison, load: str, choice: Choice) -> st
     metric = next(iter(row.metrics))
     regime = str(row.regime) if "(" in str(row.regime) else f"{row.regime}()"
     optimizer = choice.source.format(optimizer=row.optimizer, rate=repr(row.learning_rate))
-    if comparison.budget.unit == "examples":
+    if comparison.budget.unit == "epochs":
         train = [
             "result = gdjax.fit(task.loss, task.init, task.train, optimizer=optimizer,",
             f"                   regime=gdjax.{regime}, epochs={int(comparison.budget.amount)}, seed=seed)",
@@ -110,19 +114,25 @@ def reproduce(row: Row, comparison: Comparison, load: str, choice: Choice) -> st
         ]
         params = "state.params"
     lines = [
-        *(["import jax"] if comparison.budget.unit != "examples" else []),
+        *(["import jax"] if comparison.budget.unit != "epochs" else []),
         "import gdjax",
         "from gdjax import tasks",
         "",
         f"task = {load}",
         f"optimizer = {optimizer}",
         "scores = []",
-        f"for seed in range({comparison.seeds}):",
+        f"for seed in {_seeds(row)}:",
         *(f"    {line}" for line in train),
         f'    scores.append(float(task.metrics["{metric}"]({params}, task.test)))',
         f'print("{metric}", sum(scores) / len(scores))',
     ]
     return "\n".join(lines)
+
+
+def _seeds(row: Row) -> str:
+    """The seeds that the row's metric is the mean over: all, or those that did not diverge."""
+    kept = np.flatnonzero(~row.diverged[row.chosen]).tolist()
+    return f"range({row.seeds})" if len(kept) == row.seeds else repr(kept)
 
 
 def number(interval: Interval) -> str:

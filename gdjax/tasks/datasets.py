@@ -2,6 +2,7 @@
 
 import gzip
 import pathlib
+import zlib
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,12 @@ def idx_folder(folder: pathlib.Path) -> Table:
         (_read_idx(folder, f"{part}-images-idx3-ubyte"), _read_idx(folder, f"{part}-labels-idx1-ubyte"))
         for part in ("train", "t10k")
     ]
+    for images, labels in parts:
+        if images.ndim != 3 or labels.shape != images.shape[:1] or images.shape[1:] != parts[0][0].shape[1:]:
+            raise ValueError(
+                "`data` must hold images of one size and a label for each, got "
+                f"images {images.shape} and labels {labels.shape} in '{folder}'."
+            )
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return _from_arrays(images.reshape(len(images), -1), labels)
 
@@ -76,11 +83,16 @@ def idx_folder(folder: pathlib.Path) -> Table:
 def _read_idx(folder: pathlib.Path, name: str) -> np.ndarray:
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
-            raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-            if raw[:3] != b"\0\0\x08":
-                raise ValueError(f"`data` must hold idx files of unsigned bytes, got another format in '{path}'.")
-            shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
-            return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+            try:
+                raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+                if raw[:3] != b"\0\0\x08":
+                    raise ValueError("another format")
+                shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
+                return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+            except (ValueError, IndexError, EOFError, OSError, zlib.error) as error:
+                raise ValueError(
+                    f"`data` must hold whole idx files of unsigned bytes, got '{path}' ({error})."
+                ) from error
     raise ValueError(f"`data` must be a folder with the file '{name}' or '{name}.gz', got '{folder}'.")
 
 

@@ -3,6 +3,9 @@
 import csv
 import pathlib
 import re
+import warnings
+import zipfile
+import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -63,25 +66,38 @@ def _read_csv(path: pathlib.Path) -> pd.DataFrame:
             delimiter = csv.Sniffer().sniff(sample, DELIMITERS).delimiter
         except csv.Error:  # one column, or nothing that repeats
             delimiter = ","
-        frame = pd.read_csv(path, sep=delimiter, encoding="utf-8-sig", skipinitialspace=True)
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # lines longer than the header lose columns
+            frame = pd.read_csv(
+                path, sep=delimiter, encoding="utf-8-sig", skipinitialspace=True, index_col=False, low_memory=False
+            )
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise ValueError(f"`data` must be a CSV file in UTF-8 with a header line, got '{path}' ({reason}).") from error
     frame.columns = [str(column).strip() for column in frame.columns]
+    if not frame.columns.is_unique:
+        name = frame.columns[frame.columns.duplicated()][0]
+        raise ValueError(f"`data` must name every column differently, got '{name}' twice in '{path}'.")
     return frame
 
 
 def _read_npz(path: pathlib.Path, target: str | None) -> pd.DataFrame:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"`data` must be an NPZ file of plain arrays, got '{path}' ({error}).") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind == "c":
+            kind = getattr(array, "dtype", "another file")
+            raise ValueError(f"`data` must hold arrays of real numbers or text, got '{name}' of {kind} in '{path}'.")
     if target is not None and target in arrays and arrays[target].ndim != 1:
         raise ValueError(f"`target` must be an array of shape (rows,), got '{target}' of {arrays[target].shape}.")
     lengths = {name: array.shape[0] if array.ndim else None for name, array in arrays.items()}
     if len(set(lengths.values())) != 1 or None in lengths.values():
         raise ValueError(f"`data` must hold arrays with equally many rows, got {lengths} in '{path}'.")
+    if 0 in lengths.values():
+        raise ValueError(f"`data` must have rows, got none in '{path}'.")
     columns = {}
     for name, array in arrays.items():
         flat = array.reshape(len(array), -1)
@@ -123,7 +139,7 @@ def droppable(column: pd.Series) -> str | None:
     if is_text(column):
         if values > CATEGORY_VALUES:
             return f"it is text of {values} values"
-        return None
+        return "it is text that never repeats" if values == len(column) else None
     if pd.api.types.is_integer_dtype(column) and values == len(column):
         name = IDENTIFIER_NAME.search(str(column.name)) or IDENTIFIER_NAME.search(str(column.name).lower())
         counts = column.max() - column.min() + 1 == len(column)

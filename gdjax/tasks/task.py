@@ -114,7 +114,7 @@ def load(
     Raises:
       ValueError, TypeError: if the data cannot be used.
     """
-    seed = checks.integer("seed", seed, least=0)
+    seed = checks.integer("seed", seed, least=0, most=2**32 - 1)
     hidden = tuple(checks.integer("hidden", size, least=1) for size in hidden)
     if task is not None:
         checks.choice("task", task, ("classification", "regression"))

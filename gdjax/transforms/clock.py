@@ -113,14 +113,15 @@ def learning_rate(state: OptState) -> jax.Array:
     `reduce_on_plateau`. NaN where no state holds one, or several do.
     """
 
-    def keeps(node: Any) -> bool:
-        return isinstance(getattr(node, "hyperparameters", getattr(node, "hyperparams", None)), dict)
+    def held(node: Any) -> dict | None:
+        numbers = node.hyperparameters if isinstance(node, ClockState) else getattr(node, "hyperparams", None)
+        return numbers if isinstance(numbers, dict) else None
+
+    def is_known(node: Any) -> bool:
+        return held(node) is not None or hasattr(node, "plateau_scale")
 
     rates, scale = [], jnp.ones((), float_dtype())
-    for node in jax.tree.leaves(state, is_leaf=lambda node: keeps(node) or hasattr(node, "plateau_scale")):
-        if keeps(node):
-            held = node.hyperparameters if isinstance(node, ClockState) else node.hyperparams
-            rates += [value for name, value in held.items() if name.split(".")[-1] == "learning_rate"]
-        elif hasattr(node, "plateau_scale"):
-            scale = scale * node.plateau_scale
+    for node in jax.tree.leaves(state, is_leaf=is_known):
+        rates += [value for name, value in (held(node) or {}).items() if name.split(".")[-1] == "learning_rate"]
+        scale = scale * getattr(node, "plateau_scale", 1)
     return rates[0] * scale if len(rates) == 1 else jnp.full((), jnp.nan, float_dtype())
