@@ -17,8 +17,8 @@ from gdjax.optimizers import gd as gd
 from gdjax.optimizers import heavy_ball as heavy_ball
 from gdjax.optimizers import momentum as momentum
 from gdjax.optimizers import rmsprop as rmsprop
-from gdjax.report.compare import Budget as Budget
 from gdjax.report.compare import compare as compare
+from gdjax.report.rows import Budget as Budget
 from gdjax.transforms import chain as chain
 
 __version__ = "0.1.0"

@@ -12,8 +12,9 @@ import gdjax
 from gdjax import checks, tasks
 from gdjax.data.regimes import Regime, full_batch, mini_batch, stochastic
 from gdjax.report.baselines import baselines
-from gdjax.report.compare import CUSTOMARY, SECONDS, UPDATES, Budget, Unit, compare
+from gdjax.report.compare import CUSTOMARY, compare
 from gdjax.report.files import prepare_folder, write_comparison
+from gdjax.report.rows import SECONDS, UPDATES, Budget, Unit
 from gdjax.report.schedules import CONSTANT, schedules_for
 from gdjax.report.text import reproduce, table, verdict
 

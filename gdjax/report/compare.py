@@ -10,7 +10,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,9 @@ from gdjax.engine.parameters import split
 from gdjax.engine.progress import progress_bar
 from gdjax.optimizers import adagrad, adam, gd, heavy_ball, momentum, rmsprop
 from gdjax.report.cells import Cell, Curves
+from gdjax.report.rows import Budget, Comparison, Row
 from gdjax.report.schedules import CONSTANT
-from gdjax.report.statistics import Interval, mean_interval, tied
+from gdjax.report.statistics import tied
 from gdjax.types import Batch, LossFn, Params
 
 CUSTOMARY = {gd: 0.1, momentum: 0.1, heavy_ball: 0.01, adagrad: 0.1, rmsprop: 1e-3, adam: 1e-3}
@@ -42,148 +43,6 @@ TARGET = 0.1
 
 ROUNDING = 1e-3
 """A run that does not move ends this share above its start at most."""
-
-UPDATES, SECONDS = 1000, 1.0
-"""A budget in updates or seconds, where no amount is named."""
-
-POINTS = 15
-"""Looks at the validation loss in a budget of updates or seconds."""
-
-
-Unit = Literal["epochs", "updates", "seconds"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Budget:
-    """What every run may spend."""
-
-    unit: Unit
-    amount: float
-    """So many of the unit, for one run."""
-
-    def __post_init__(self) -> None:
-        """Raises ValueError or TypeError for another unit, or an amount that is none."""
-        checks.choice("budget", self.unit, get_args(Unit))
-        if self.unit == "epochs":
-            checks.integer("budget", self.amount, least=1)
-        checks.positive("budget", self.amount)
-
-    def stops(self, cell: Cell, rates: np.ndarray) -> list[int]:
-        """The numbers of updates after which a cell is looked at."""
-        if self.unit == "epochs":
-            return [cell.per_epoch * epoch for epoch in range(1, int(self.amount) + 1)]
-        total = self.amount
-        if self.unit == "seconds":
-            total /= cell.seconds_per_update(rates) / (len(rates) * len(cell.seeds))
-        stops = np.linspace(0, max(1, int(total)), POINTS + 1)[1:]
-        return sorted({max(1, round(stop)) for stop in stops})
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One cell, at its chosen learning rate."""
-
-    optimizer: str
-    regime: Regime
-    schedule: str | None
-    """Its name; None for a constant rate."""
-    learning_rate: float
-    customary_rate: float
-    curves: Curves
-    chosen: int
-    """Place of the chosen rate in the curves."""
-    at_edge: bool
-    """Whether no rate beyond the chosen one was tried on one side, although the grid was widened."""
-    compile_seconds: float
-    diverged: np.ndarray
-    """Runs that ended above their start or without a number, bool [rates, seeds]."""
-    test_loss: np.ndarray
-    """[rates, seeds]"""
-    metrics: dict[str, np.ndarray]
-    """On test data, each [rates, seeds]."""
-    examples: np.ndarray
-    """Examples seen at each point [points]."""
-    tied: bool | None = None
-    """Whether it is no worse than the best; None where one seed cannot tell."""
-
-    @property
-    def name(self) -> str:
-        """What the row compares."""
-        schedule = "" if self.schedule is None else f" with {self.schedule}"
-        return f"{self.optimizer}{schedule}, {self.regime}"
-
-    @property
-    def diverged_runs(self) -> int:
-        """Diverged runs at the chosen rate."""
-        return int(self.diverged[self.chosen].sum())
-
-    @property
-    def seeds(self) -> int:
-        """Runs at each rate."""
-        return self.diverged.shape[1]
-
-    @property
-    def runs(self) -> int:
-        """Runs that were trained together."""
-        return self.diverged.size
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of one run: its share of the cell's."""
-        return self.curves.seconds / self.runs
-
-    def losses(self) -> np.ndarray:
-        """Test losses at the chosen rate, NaN where a run diverged [seeds]."""
-        return np.where(self.diverged[self.chosen], np.nan, self.test_loss[self.chosen])
-
-    def interval(self, values: np.ndarray) -> Interval:
-        """Mean and interval over the seeds at the chosen rate, diverged runs left out (they are counted)."""
-        return mean_interval(values[self.chosen][~self.diverged[self.chosen]])
-
-    def validation(self) -> np.ndarray:
-        """Mean validation loss at the chosen rate over the runs that did not diverge [points]."""
-        kept = self.curves.validation_loss[self.chosen][~self.diverged[self.chosen]]
-        return kept.mean(axis=0) if len(kept) else np.full(self.examples.shape, np.nan)
-
-    def customary_loss(self) -> float:
-        """Mean test loss at the customary rate: NaN where it was not tried, infinite where a run diverged."""
-        place = np.flatnonzero(np.isclose(self.curves.rates, self.customary_rate, rtol=1e-6))
-        if not place.size:
-            return math.nan
-        return math.inf if self.diverged[place[0]].any() else float(self.test_loss[place[0]].mean())
-
-    def point_of(self, target: float) -> int | None:
-        """The first point at which the mean validation loss is at most the target."""
-        reached = np.flatnonzero(self.validation() <= target)
-        return int(reached[0]) if reached.size else None
-
-    def cost(self, target: float) -> dict[str, float]:
-        """Updates, examples and seconds until the target; infinite where it was not reached."""
-        point = self.point_of(target)
-        if point is None:
-            return dict.fromkeys(("updates", "examples", "seconds"), math.inf)
-        updates = int(self.curves.updates[point])
-        seconds = self.seconds * updates / int(self.curves.updates[-1])
-        return {"updates": updates, "examples": int(self.examples[point]), "seconds": seconds}
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """Rows by validation loss, the best first, and what they are measured against."""
-
-    rows: tuple[Row, ...]
-    baselines: dict[str, dict[str, float]]
-    """Name to {"loss": …, metric: …} on test data."""
-    budget: Budget
-    target: float
-    """The validation loss that costs are counted to."""
-    seeds: int
-    wall_seconds: float
-
-    @property
-    def best(self) -> Row:
-        """The row of the lowest mean validation loss."""
-        return self.rows[0]
 
 
 def compare(

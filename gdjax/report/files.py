@@ -8,8 +8,8 @@ import pathlib
 import tempfile
 from typing import Any
 
-from gdjax.report.compare import Comparison, Row
 from gdjax.report.plots import plot_learning_rates, plot_losses, plot_paths, save
+from gdjax.report.rows import Comparison, Row
 
 
 def prepare_folder(folder: pathlib.Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gdjax.report.compare import Comparison, Row
+from gdjax.report.rows import Comparison, Row
 from gdjax.report.schedules import Choice
 from gdjax.report.statistics import Interval
 

@@ -5,7 +5,7 @@ import pytest
 
 from gdjax.data.regimes import mini_batch
 from gdjax.report.cells import Curves
-from gdjax.report.compare import Budget, Comparison, Row
+from gdjax.report.rows import Budget, Comparison, Row
 
 RATES = (0.01, 0.1, 1.0)
 

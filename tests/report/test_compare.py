@@ -8,7 +8,8 @@ import pytest
 
 import gdjax
 from gdjax.report import cells
-from gdjax.report.compare import Budget, compare
+from gdjax.report.compare import compare
+from gdjax.report.rows import Budget
 from gdjax.report.schedules import schedules_for
 
 FULL, MINI = gdjax.full_batch(), gdjax.mini_batch(5)
@@ -181,7 +182,7 @@ def test_budget_in_epochs_and_small_record(monkeypatch):
     ).best
     assert (plain.curves.updates[-1], len(plain.curves.updates)) == (40, 16)
     monkeypatch.setattr(cells, "RECORD_STEPS", 1)  # 22 rows: at least the 8 steps of an epoch
-    monkeypatch.setattr("gdjax.report.compare.POINTS", 2)
+    monkeypatch.setattr("gdjax.report.rows.POINTS", 2)
     pieces = small(
         {"gd": gdjax.gd}, [gdjax.mini_batch(3, shuffle=False)], learning_rates=[0.1], budget=Budget("updates", 40)
     ).best

@@ -7,7 +7,8 @@ import pytest
 
 import gdjax
 from gdjax import tasks
-from gdjax.report.compare import Budget, compare
+from gdjax.report.compare import compare
+from gdjax.report.rows import Budget
 from gdjax.report.schedules import CONSTANT, schedules_for
 from gdjax.report.statistics import Interval, mean_interval
 from gdjax.report.text import number, reproduce, seconds, table, verdict
