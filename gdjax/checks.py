@@ -143,6 +143,23 @@ def same_structure(name: str, tree: Any, reference_name: str, reference: Any) ->
         raise ValueError(f"`{name}` must have the structure of `{reference_name}`, {expected}, got {got}.")
 
 
+def representable(name: str, data: Any) -> None:
+    """No number of a NumPy dataset may change when JAX takes it over, 64-bit integers and floats as 32-bit ones."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(data)[0]:
+        if not isinstance(leaf, np.ndarray) or leaf.size == 0 or leaf.dtype.kind not in "iuf":
+            continue
+        dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
+        if dtype == leaf.dtype:
+            continue
+        limits = np.iinfo(dtype) if leaf.dtype.kind in "iu" else np.finfo(dtype)
+        finite_numbers = leaf[np.isfinite(leaf)] if leaf.dtype.kind == "f" else leaf
+        if finite_numbers.size and (finite_numbers.min() < limits.min or finite_numbers.max() > limits.max):
+            raise ValueError(
+                f"`{path_name(name, path)}` must fit into {dtype} (or JAX's x64 be turned on), "
+                f"got numbers from {finite_numbers.min()} to {finite_numbers.max()}."
+            )
+
+
 def finite(name: str, data: Any, *, hint: str = "") -> None:
     """Every number of a dataset must be finite; the first leaf that is not is named, and the hint given."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(data)[0]:

@@ -91,7 +91,7 @@ class Compare:
         given = {name: value for name, value in asked.items() if value is not None}
 
         task = tasks.load(self.data, **given)
-        prepare_folder(self.out)
+        prepare_folder(self.out, pathlib.Path(self.data))
         sizes = ", ".join(f"{len(part[1]):,} {name}" for name, part in _parts(task).items())
         what = f"{len(task.classes)} classes" if task.classes else "regression"
         print(f"{task.name}: {what}, {task.train[0].shape[1]} features; rows: {sizes}.", *task.notes, sep="\n  ")
@@ -106,6 +106,8 @@ class Compare:
         written = write_comparison(comparison, sentence, task.name, self.out)
         print("Written:", *(str(path) for path in written))
         best = comparison.best
+        if best.diverged_runs == best.seeds:
+            return
         arguments = "".join(f", {name}={value!r}" for name, value in given.items())
         load = f"tasks.load({self.data!r}{arguments})"
         print(f"\nThe best row again ({best.name}):\n")
@@ -173,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
     config = app.cli(args=arguments, prog="gdjax", description=f"{gdjax.__doc__}")
     try:
         config.run()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OSError) as error:
         print(f"gdjax: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

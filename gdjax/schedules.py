@@ -243,4 +243,4 @@ def complement(name: str, decay: Any) -> Any:
 
 
 def _period(name: str, value: Any) -> Any:
-    return value if isinstance(value, jax.core.Tracer) else checks.integer(name, value, least=1)
+    return value if isinstance(value, jax.core.Tracer) else checks.integer(name, value, least=1, most=2**31 - 1)

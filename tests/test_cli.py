@@ -142,3 +142,24 @@ def test_help_names_every_option():
     assert len(options) == 14
     assert [option for option in options if option not in shown] == []
     assert "gdjax compare --data titanic.csv --target Survived --schedules step,plateau" in " ".join(shown.split())
+
+
+def test_the_data_is_never_replaced(titanic, capsys):
+    data = titanic.rename(titanic.with_name("comparison.csv"))
+    before = data.read_text()
+    assert run("--data", data, "--target", "Survived", "--out", data.parent) == 2
+    assert "`out` must be a folder where 'comparison.csv' is not the data itself" in capsys.readouterr().err
+    assert data.read_text() == before
+
+
+def test_every_run_diverged(titanic, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("gdjax.report.files.plot_paths", Figure)
+    code = run(
+        "--data", titanic, "--target", "Survived", "--optimizers", "gd", "--regimes", "full", "--epochs", 3,
+        "--seeds", 2, "--hidden", 8, "--learning-rate", "1e9", "--out", tmp_path / "out",
+    )  # fmt: skip
+    shown = capsys.readouterr().out
+    assert code == 0
+    assert "every run diverged" in shown
+    assert "import gdjax" not in shown
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES

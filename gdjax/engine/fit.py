@@ -75,7 +75,8 @@ def fit(
     """Train: whole epochs as one compiled program.
 
     A second call with the same shapes and functions compiles nothing, whatever the learning rate, the
-    decays and the seed are.
+    decays and the seed are. What the functions close over is read once, as `jax.jit` does: pass numbers that
+    change in `data`, `params` or `model_state`.
 
     Args:
       loss_fn: `loss_fn(params, batch) -> scalar`, the mean over the batch's rows; see `gdjax.training`.
@@ -118,6 +119,8 @@ def fit(
     if validation is not None:
         checks.rows("validation", validation)
         checks.same_structure("validation", validation, "data", data)
+    for name, rows in {"data": data, "validation": validation}.items():
+        checks.representable(name, rows)
     data, validation = (jax.tree.map(jnp.asarray, rows) for rows in (data, validation))
     if check_finite:
         for name, rows in {"data": data, "validation": validation}.items():

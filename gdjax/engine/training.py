@@ -293,9 +293,8 @@ class Training:
             }
             trainable = optax.apply_updates(moving.trainable, updates)
             if self.record is not None:
-                row["recorded"] = dict(
-                    self.record(merge(moving.trainable, state.held), gradients, updates, optimizer_state)
-                )
+                model = merge(moving.trainable, state.held)
+                row["recorded"] = _columns(self.record(model, gradients, updates, optimizer_state))
             return _Moving(trainable, optimizer_state, model_state, loss_sum), row
 
         return advance, ids
@@ -313,6 +312,14 @@ class Training:
             loss_sum=jax.tree.map(lambda x: jnp.where(finished, 0, x), moving.loss_sum),
             epoch_value=jnp.where(finished, mean, state.epoch_value),
         )
+
+
+def _columns(recorded: Any) -> dict[str, jax.Array]:
+    if not isinstance(recorded, dict) or not all(
+        isinstance(name, str) and hasattr(value, "shape") for name, value in recorded.items()
+    ):
+        raise TypeError(f"`record` must return a dict of name to array, got {recorded!r}.")
+    return {name: jnp.asarray(value) for name, value in recorded.items()}
 
 
 def _strong(leaf: Any) -> Any:

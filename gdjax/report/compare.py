@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from gdjax import checks
 from gdjax.data.regimes import Regime, run_keys
@@ -93,6 +94,10 @@ def compare(
     started = time.perf_counter()
     seeds = checks.integer("seeds", seeds, least=1)
     budget = budget or Budget("epochs", checks.integer("epochs", epochs, least=1))
+    if not isinstance(optimizers, dict) or not isinstance(regimes, list | tuple):
+        raise TypeError(
+            f"`optimizers` must be a dict of factories and `regimes` a list, got {optimizers!r} and {regimes!r}."
+        )
     if not optimizers or not regimes:
         raise ValueError(f"`optimizers` and `regimes` must not be empty, got {optimizers!r} and {regimes!r}.")
     for place, regime in enumerate(regimes):
@@ -103,6 +108,8 @@ def compare(
     loss, judges = callee("loss_fn", loss_fn), judges_of(metrics)
     if loss.has_model_state:
         raise TypeError("`loss_fn` must not take `model_state` in a comparison, got one that does.")
+    for name, part in {"data": data, "validation": validation, "test": test}.items():
+        checks.representable(name, part)
     data, validation, test = (jax.tree.map(jnp.asarray, part) for part in (data, validation, test))
     for name, part in {"data": data, "validation": validation, "test": test}.items():
         checks.rows(name, part)
@@ -175,7 +182,8 @@ def _given(learning_rates: Sequence[float]) -> np.ndarray:
 
 
 def _factory(name: str, choice: Any, rates_given: bool) -> tuple[Callable, float]:
-    factory, rate = choice if isinstance(choice, tuple) and len(choice) == 2 else (choice, None)
+    pair = isinstance(choice, tuple) and len(choice) == 2 and not isinstance(choice, optax.GradientTransformation)
+    factory, rate = choice if pair else (choice, None)
     if not callable(factory) or isinstance(factory, tuple):
         raise TypeError(f"`optimizers[{name!r}]` must be a factory `learning_rate -> optimizer`, got {factory!r}.")
     if rate is None:

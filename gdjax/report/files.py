@@ -11,13 +11,19 @@ from typing import Any
 from gdjax.report.plots import plot_learning_rates, plot_losses, plot_paths, save
 from gdjax.report.rows import Comparison, Row
 
+FILES = ("comparison.csv", "comparison.json", "losses.png", "learning_rates.png", "paths.png")
+"""What a comparison writes."""
 
-def prepare_folder(folder: pathlib.Path) -> None:
+
+def prepare_folder(folder: pathlib.Path, source: pathlib.Path | None = None) -> None:
     """Make the folder, or say at once that nothing can be written there.
 
     Raises:
-      ValueError: if it cannot be made or written to.
+      ValueError: if it cannot be made or written to, or a file of a comparison would replace the `source`.
     """
+    for name in FILES:
+        if source is not None and (folder / name).resolve() == source.resolve():
+            raise ValueError(f"`out` must be a folder where '{name}' is not the data itself, got '{folder}'.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

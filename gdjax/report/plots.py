@@ -36,12 +36,14 @@ def plot_losses(comparison: Comparison) -> Figure:
             runs, x = kept[:, first:], x[first:]  # no time is none that a logarithm could show
             axes.plot(x, runs.mean(axis=0), label=label, **style)
             axes.fill_between(x, runs.min(axis=0), runs.max(axis=0), color=style["color"], alpha=0.08, linewidth=0)
-    left.set(yscale="log", xlabel="examples seen", ylabel="validation loss")
+    left.set(yscale=_scale(comparison), xlabel="examples seen", ylabel="validation loss")
     right.set(xscale="log", xlabel="seconds of one run, compilation apart")
     right.xaxis.set_minor_formatter(NullFormatter())
     for axes in (left, right):
-        axes.axhline(comparison.target, color="grey", linewidth=0.8, linestyle=(0, (1, 3)))
-    left.annotate("target", (0, comparison.target), color="grey", fontsize=8, va="bottom")
+        if np.isfinite(comparison.target):
+            axes.axhline(comparison.target, color="grey", linewidth=0.8, linestyle=(0, (1, 3)))
+    if np.isfinite(comparison.target):
+        left.annotate("target", (0, comparison.target), color="grey", fontsize=8, va="bottom")
     figure.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=8, title="best first, = tied")
     return figure
 
@@ -56,7 +58,7 @@ def plot_learning_rates(comparison: Comparison) -> Figure:
         for row in sorted((r for r in comparison.rows if str(r.regime) == regime), key=lambda r: r.name):
             if row.schedule is None:
                 _plot_rates(axes, row, optimizers[row.optimizer])
-        axes.set(xscale="log", yscale="log", xlabel="learning rate", title=regime)
+        axes.set(xscale="log", yscale=_scale(comparison), xlabel="learning rate", title=regime)
     panels[0].set_ylabel("validation loss at the end")
     handles = {label: h for axes in panels for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(
@@ -78,6 +80,13 @@ def _plot_rates(axes: Any, row: Row, color: str) -> None:
     if np.isfinite(mean[row.chosen]):
         axes.plot(row.learning_rate, mean[row.chosen], color=color, marker="o", markersize=9, fillstyle="none")
     axes.axvline(row.customary_rate, color=color, linewidth=0.6, alpha=0.6)
+
+
+def _scale(comparison: Comparison) -> str:
+    """Logarithmic where every loss is one that a logarithm can show."""
+    losses = [row.curves.validation_loss[~row.diverged] for row in comparison.rows]
+    seen = np.concatenate([values.ravel() for values in losses])
+    return "log" if seen.size and (seen > 0).all() else "linear"
 
 
 def _names(comparison: Comparison) -> tuple[dict[str, str], dict[str, str]]:

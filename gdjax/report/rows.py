@@ -37,7 +37,13 @@ class Budget:
         checks.positive("budget", self.amount)
 
     def stops(self, cell: Cell, rates: np.ndarray) -> list[int]:
-        """The numbers of updates after which a cell is looked at."""
+        """The numbers of updates after which a cell is looked at.
+
+        Raises:
+          ValueError: if a run would have 2³¹ updates or more.
+        """
+        if self.unit != "seconds" and self.amount * (cell.per_epoch if self.unit == "epochs" else 1) >= 2**31:
+            raise ValueError(f"`budget` must leave a run below 2**31 updates, got {self.amount} {self.unit}.")
         if self.unit == "epochs":
             return [cell.per_epoch * epoch for epoch in range(1, int(self.amount) + 1)]
         total = self.amount

@@ -89,7 +89,7 @@ def _legend(comparison: Comparison) -> str:
         f"{comparison.seeds} seeds holds 0. "
         f"± is a 95 % interval over the seeds (initialization and order; one split).\n"
         "seconds: one run's share of its cell, whose rates and seeds train together; compile: of the whole cell. "
-        f"to target: examples until a validation loss of {comparison.target:.3g}."
+        f"to target: examples until a validation loss of {comparison.target:.3g}, a tenth above the best."
         f"{' (edge): no rate beyond was tried.' if any(row.at_edge for row in comparison.rows) else ''}"
     )
 

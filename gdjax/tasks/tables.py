@@ -1,6 +1,7 @@
 """Reading a user's table: any ordinary CSV, or an NPZ of arrays, into columns and a target."""
 
 import csv
+import io
 import pathlib
 import re
 import warnings
@@ -75,9 +76,12 @@ def _read_csv(path: pathlib.Path) -> pd.DataFrame:
         reason = str(error).strip().splitlines()[-1]
         raise ValueError(f"`data` must be a CSV file in UTF-8 with a header line, got '{path}' ({reason}).") from error
     frame.columns = [str(column).strip() for column in frame.columns]
-    if not frame.columns.is_unique:
-        name = frame.columns[frame.columns.duplicated()][0]
-        raise ValueError(f"`data` must name every column differently, got '{name}' twice in '{path}'.")
+    # pandas has renamed a doubled name by now, and a copy of the target would be a feature: so the header itself.
+    lines = csv.reader(io.StringIO(sample.replace("\0", ""), newline=None), delimiter=delimiter)
+    names = [name.strip() for name in next((row for row in lines if any(row)), []) if name.strip()]
+    doubled = [name for i, name in enumerate(names) if name in names[:i]]
+    if doubled:
+        raise ValueError(f"`data` must name every column differently, got '{doubled[0]}' twice in '{path}'.")
     return frame
 
 

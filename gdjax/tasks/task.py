@@ -20,6 +20,10 @@ from gdjax.tasks.networks import apply_network, init_network, softmax_loss
 from gdjax.tasks.tables import CLASS_VALUES, Table, droppable, is_text, kind_of_target, read_table
 
 FEWEST_ROWS = 10
+
+LARGEST = 1e18
+"""Beyond it a square is no float32."""
+
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
 
@@ -151,6 +155,11 @@ def _task(name: str, table: Table, kind: str | None, hidden: tuple[int, ...], se
         raise ValueError(f"`task` must be classification for the text target '{target.name}', got regression.")
     if not classify and not np.isfinite(target.astype(float)).all():
         raise ValueError(f"`target` must be finite for a regression, got infinite values in '{target.name}'.")
+    if classify and is_text(target) and target.nunique() > max(CLASS_VALUES, len(target) // 10):
+        raise ValueError(
+            f"`target` must be numbers, or text of a few values, got {target.nunique()} values such as "
+            f"{target.iloc[0]!r} in '{target.name}'."
+        )
     if classify and target.nunique() > max(CLASS_VALUES, len(target) // 10):
         raise ValueError(
             f"`task` must be regression for a target of {target.nunique()} values in {len(target)} rows, "
@@ -159,6 +168,11 @@ def _task(name: str, table: Table, kind: str | None, hidden: tuple[int, ...], se
     if target.nunique() < 2:
         raise ValueError(f"`target` must have at least two values, got {target.nunique()} in '{target.name}'.")
 
+    for column in (target, *(features[name] for name in features.columns)):
+        numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+        if numeric and (column.abs().replace(np.inf, np.nan) > LARGEST).any():
+            raise ValueError(f"`data` must hold numbers within ±{LARGEST:g}, got larger ones in '{column.name}'.")
+
     parts, split_notes = _split(target, classify, seed)
     train_rows = features.iloc[parts["train"]]
     dropped = {column: why for column in features.columns if (why := droppable(train_rows[column]))}
@@ -166,6 +180,7 @@ def _task(name: str, table: Table, kind: str | None, hidden: tuple[int, ...], se
     notes += _left_out(dropped) + split_notes
     if features.shape[1] == 0:
         raise ValueError(f"`data` must have a column to learn from, got none: {' '.join(notes)}")
+    notes += _doubts(features)
     encoder = _encoder(features.iloc[parts["train"]]).fit(_numbers(features.iloc[parts["train"]]))
 
     classes: tuple[str, ...] = ()
@@ -188,6 +203,17 @@ def _task(name: str, table: Table, kind: str | None, hidden: tuple[int, ...], se
         name=name, kind=kind, **sets, classes=classes, target_mean=mean, target_scale=scale, hidden=hidden,
         notes=tuple(notes),
     )  # fmt: skip
+
+
+def _doubts(features: pd.DataFrame) -> list[str]:
+    """Sentences on columns whose text is nearly all numbers: probably they were meant as numbers."""
+    notes = []
+    for name, column in features.items():
+        words = column.dropna().astype(str) if is_text(column) else pd.Series(dtype=str)
+        parsed = pd.to_numeric(words.str.replace(r"[$€£%\s]", "", regex=True).str.replace(",", "."), errors="coerce")
+        if len(words) and parsed.notna().mean() >= 0.9:
+            notes.append(f"Column '{name}' is taken as text, though it looks like numbers ({words.iloc[0]!r}).")
+    return notes
 
 
 def _left_out(dropped: dict[str, str]) -> list[str]:

@@ -56,6 +56,11 @@ class GradientTransformation(optax.GradientTransformationExtraArgs):
         """The dataclass whose methods `init` and `update` are."""
         return cast_type(Any, self.init).__self__
 
+    def _replace(self, **changes: Any) -> Any:  # pyrefly: ignore[bad-override]: the type changes, on purpose
+        """With another function it no longer follows its rule: it is then a pair like any of optax's."""
+        pair: dict[str, Any] = {"init": self.init, "update": self.update} | changes
+        return optax.GradientTransformationExtraArgs(**pair)
+
     def __repr__(self) -> str:
         return repr(self.rule)
 

@@ -230,3 +230,30 @@ def test_a_partial_loss_is_a_loss():
 
     one = train(gdjax.gd(0.01), loss_fn=functools.partial(scaled, np.float32(2.0))).history.loss
     np.testing.assert_allclose(one, 2 * train(gdjax.gd(0.02)).history.loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize("recorded", [None, 1.0, [jnp.zeros(2)], {"a": [jnp.zeros(2)]}, {1: jnp.zeros(2)}])
+def test_record_returns_a_dict_of_arrays(recorded):
+    with pytest.raises(TypeError, match="`record` must return a dict of name to array, got"):
+        gdjax.fit(
+            lambda w, x: jnp.mean((w - x) ** 2), jnp.zeros(()), jnp.ones(4), optimizer=gdjax.gd(0.1),
+            regime=gdjax.full_batch(), epochs=1, record=lambda *_: recorded,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [2**40, 2**31, -(2**33), 1e300])
+def test_numbers_that_jax_would_change_are_refused(number):
+    with pytest.raises(ValueError, match=r"`data\['y'\]` must fit into (int32|float32)"):
+        gdjax.fit(
+            lambda w, batch: jnp.mean(w - batch["y"].astype(jnp.float32)), jnp.zeros(()), {"y": np.full(4, number)},
+            optimizer=gdjax.gd(0.1), regime=gdjax.full_batch(), epochs=1,
+        )  # fmt: skip
+
+
+def test_an_optimizer_with_another_update_follows_it():
+    still = gdjax.gd(0.1)._replace(update=lambda updates, state, params=None, **extra: (0 * updates, state))
+    result = gdjax.fit(
+        lambda w, x: jnp.mean((w - x) ** 2), jnp.zeros(()), jnp.ones(4), optimizer=still, regime=gdjax.full_batch(),
+        epochs=2,
+    )  # fmt: skip
+    assert result.params == 0

@@ -163,3 +163,11 @@ def test_npz_errors(tmp_path, make, argument):
     make(path)
     with pytest.raises(ValueError, match=rf"^`{argument}` must .*, got .*\.$"):
         tasks.load(str(path), target="y")
+
+
+@pytest.mark.parametrize("header", ["y,a,y", "a,a,y", "a ,a,y"])
+def test_a_doubled_name_is_refused(tmp_path, header):
+    path = tmp_path / "doubled.csv"
+    path.write_text(header + "\n1,2,3\n4,5,6\n")
+    with pytest.raises(ValueError, match="`data` must name every column differently, got '[ay]' twice"):
+        read_table(path, "y")

@@ -231,3 +231,13 @@ def test_regression_metrics_are_sklearns(tmp_path):
         task.rmse(params, batch), sklearn.metrics.root_mean_squared_error(own_y, own_answers), rtol=1e-5
     )
     np.testing.assert_allclose(task.r_squared(params, batch), sklearn.metrics.r2_score(own_y, own_answers), rtol=1e-5)
+
+
+def test_text_that_looks_like_numbers_is_announced_and_huge_numbers_are_refused(tmp_path):
+    path = tmp_path / "prices.csv"
+    path.write_text("price;x;y\n" + "\n".join(f'"{i % 7},5";{i}.5;{i}.25' for i in range(40)))
+    task = tasks.load(str(path), target="y")
+    assert any("Column 'price' is taken as text, though it looks like numbers" in note for note in task.notes)
+    path.write_text("x,y\n" + "\n".join(f"{i}.5,{i}e200" for i in range(40)))
+    with pytest.raises(ValueError, match=r"`data` must hold numbers within ±1e\+18, got larger ones in 'y'"):
+        tasks.load(str(path), target="y")
