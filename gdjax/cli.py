@@ -105,6 +105,7 @@ class Compare:
         print(f"\n{sentence}\n\n{table(comparison)}\n")
         written = write_comparison(comparison, sentence, task.name, self.out)
         print("Written:", *(str(path) for path in written))
+        print("(paths.png is the same for all data: the three regimes on one small regression.)")
         best = comparison.best
         if best.diverged_runs == best.seeds:
             return

@@ -3,16 +3,64 @@
 import pathlib
 import re
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
+import pytest
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
+EXAMPLE, ALGEBRA, MODEL, LOOP = (
+    "\n".join(line.removeprefix(indent) for line in code.splitlines())
+    for indent, code in re.findall(r"^( *)```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+)
 
 
-def test_the_code_runs_as_printed():
-    example, algebra = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+@pytest.fixture(scope="module")
+def example():
     names = {"print": lambda *_: None}
-    exec(example, names)
-    losses = names["result"].history.loss
+    exec(EXAMPLE, names)
+    return names
+
+
+def test_first_example(example):
+    losses = example["result"].history.loss
     assert losses[-1] < 0.5 * losses[0]
-    exec("\n".join(line.removeprefix("  ") for line in algebra.splitlines()), names)
-    np.testing.assert_array_equal(names["adam"].init(np.zeros(2)).count, 0)
+
+
+def test_algebra(example):
+    exec(ALGEBRA, example)
+    np.testing.assert_array_equal(example["adam"].init(np.zeros(2)).count, 0)
+
+
+class Network(eqx.Module):
+    layer: eqx.nn.Linear
+    dropout: eqx.nn.Dropout
+
+    def __call__(self, x, *, key, inference):
+        return self.layer(self.dropout(x, key=key, inference=inference))
+
+
+def test_model_with_dropout(example):
+    x = jax.random.normal(jax.random.key(0), (100, 3))
+    parts = {"train": (x, jnp.argmax(x, axis=1)), "validation": (x[:20], jnp.argmax(x[:20], axis=1))}
+    model = Network(eqx.nn.Linear(3, 3, key=jax.random.key(1)), eqx.nn.Dropout(0.1))
+    names = {"gdjax": example["gdjax"], "jax": jax, "optax": optax, "model": model, **parts}
+    exec(MODEL, names)
+    history = names["result"].history
+    assert history.validation_loss.shape == (30,)
+    assert history.validation_loss[-1] < history.validation_loss[0]
+    np.testing.assert_allclose(history.learning_rate[[0, 20, 40]], [1e-3, 5e-4, 2.5e-4], rtol=1e-6)
+
+
+def test_own_loop(example):
+    lines = []
+    names = example | {
+        "data": (example["x"], example["y"]),
+        "print": lambda stop, loss: lines.append((stop, float(loss))),
+    }
+    exec(LOOP, names)
+    assert [stop for stop, _ in lines] == [100, 250, 1000]
+    assert int(names["state"].epoch) == 200
+    assert lines[-1][1] < lines[0][1]

@@ -91,6 +91,13 @@ def callee(name: str, function: Any) -> Callee:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # a builtin without a signature takes no extras
         return Callee(function, name, ())
+    parameters = list(parameters)
+    for parameter in parameters[2:]:
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.name in OFFERED:
+            raise TypeError(
+                f"`{name}` must take `{parameter.name}` as a keyword-only argument, behind a `*`, "
+                "got it as a positional one."
+            )
     keyword_only = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
     for parameter in keyword_only:
         if parameter.name not in OFFERED and parameter.default is parameter.empty:

@@ -110,6 +110,8 @@ class Training:
                         f"`model_state=` be given, got {params!r}."
                     )
                 params, model_state = params
+        if self.loss.has_model_state and model_state is None:
+            raise TypeError("`model_state` must be given, since the loss takes it, got None.")
         trainable, held = split(params)
         if not jax.tree.leaves(trainable):
             raise ValueError(f"`params` must hold at least one float array to train, got {params!r}.")
@@ -130,7 +132,7 @@ class Training:
         """One epoch, as a scan: reverse-differentiable, to be jitted, mapped and sharded by you.
 
         Args:
-          state: a state at the start of an epoch.
+          state: a state at the start of an epoch; under `jit` nobody can see whether it is.
           data: a pytree of arrays with a common leading axis.
 
         Returns:
@@ -176,8 +178,10 @@ class Training:
         Args:
           state: any state of the run.
           data: a pytree of arrays with a common leading axis.
-          stop: the number of steps that the run shall have made in all, an integer scalar, may be traced.
-          capacity: rows of the record, and the most steps that one call makes; by default one epoch's.
+          stop: the number of steps that the run shall have made in all (since its start, not in this call), an
+            integer scalar, may be traced.
+          capacity: rows of the record, and the most steps that one call makes; by default one epoch's, so that a
+            `stop` farther away takes another call.
 
         Returns:
           (state, record); the record's first `count` rows are filled, the rest are zero.

@@ -151,7 +151,8 @@ def compare(
         return Row(
             optimizer=optimizer, regime=regime, schedule=schedule, customary_rate=customary, curves=curves,
             learning_rate=float(curves.rates[chosen]), chosen=chosen, diverged=diverged,
-            at_edge=given is None and chosen in (0, len(curves.rates) - 1), compile_seconds=cell.compile_seconds,
+            at_edge=len(curves.rates) > 1 and chosen in (0, len(curves.rates) - 1),
+            compile_seconds=cell.compile_seconds,
             test_loss=tests["loss"], metrics={name: tests[name] for name in metrics or {}},
             examples=whole * slices.seen + rest * slices.rows,
         )  # fmt: skip

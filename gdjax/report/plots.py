@@ -17,6 +17,9 @@ from gdjax.report.rows import Comparison, Row
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 """Okabe & Ito (2008): told apart by everybody."""
 
+MARKERS = ("", "o", "s", "^", "v")
+"""None for a constant rate, then one a schedule."""
+
 DASHES = ("-", "--", ":", "-.")
 
 
@@ -25,11 +28,13 @@ def plot_losses(comparison: Comparison) -> Figure:
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     optimizers, regimes = _names(comparison)
+    schedules = list(dict.fromkeys([None, *(row.schedule for row in comparison.rows)]))
     for row in comparison.rows:
         kept = row.curves.validation_loss[row.chosen][~row.diverged[row.chosen]]
         if not len(kept):
             continue
         style = {"color": optimizers[row.optimizer], "linestyle": regimes[str(row.regime)], "linewidth": 1.4}
+        style |= {"marker": MARKERS[schedules.index(row.schedule) % len(MARKERS)], "markersize": 4}
         label = row.name + (" (=)" if row.tied else "")
         share = row.curves.updates / row.curves.updates[-1]
         for axes, x, first in ((left, row.examples, 0), (right, share * row.seconds, 1)):

@@ -67,7 +67,7 @@ class Row:
     chosen: int
     """Place of the chosen rate in the curves."""
     at_edge: bool
-    """Whether no rate beyond the chosen one was tried on one side, although the grid was widened."""
+    """Whether the chosen rate is the lowest or the highest that was tried."""
     compile_seconds: float
     diverged: np.ndarray
     """Runs that ended above their start or without a number, bool [rates, seeds]."""

@@ -18,12 +18,14 @@ def verdict(comparison: Comparison, name: str) -> str:
     others = [row for row in comparison.rows[1:] if row.tied]
     metric, values = next(iter(best.metrics.items()), ("test loss", best.test_loss))
     reached = [row for row in comparison.rows if not row.diverged_runs and row.point_of(comparison.target) is not None]
-    cheapest = min(reached, key=lambda row: row.cost(comparison.target)["examples"], default=None)
+    cheapest = min(reached, key=lambda row: _cheapness(row, comparison), default=None)
     ties = f"tied with {len(others)} of the other {len(comparison.rows) - 1} rows"
     if comparison.seeds == 1:
         ties = "one seed, so nothing can be said of ties"
     elif not others:
         ties = "and no other row is as good" if len(comparison.rows) > 1 else "the only row"
+    elif len(others) == len(comparison.rows) - 1 > 2:
+        ties = f"tied with all {len(others)} other rows: these seeds tell nothing apart"
     elif len(others) <= 2:
         ties = "tied with " + " and ".join(row.name for row in others)
     sentence = (
@@ -43,6 +45,11 @@ def verdict(comparison: Comparison, name: str) -> str:
         f"{sentence}; {who} way to a validation loss of {comparison.target:.3g}, after {cost['examples']:,} examples "
         f"({cost['updates']:,} updates, {seconds(cost['seconds'])} s)."
     )
+
+
+def _cheapness(row: Row, comparison: Comparison) -> tuple[float, float]:
+    cost = row.cost(comparison.target)
+    return cost["examples"], cost["seconds"]
 
 
 def table(comparison: Comparison) -> str:
@@ -84,10 +91,13 @@ def _cells(row: Row, comparison: Comparison, metrics: Sequence[str]) -> tuple[st
 
 
 def _legend(comparison: Comparison) -> str:
-    return (
-        "Rows by validation loss. = tied with the best: the 95 % interval of the paired difference over "
+    intervals = (
+        "= tied with the best: the 95 % interval of the paired difference over "
         f"{comparison.seeds} seeds holds 0. "
-        f"± is a 95 % interval over the seeds (initialization and order; one split).\n"
+        f"± is a 95 % interval over the seeds (initialization and order; one split)."
+    )
+    return (
+        f"Rows by validation loss. {intervals if comparison.seeds > 1 else ''}\n"
         "seconds: one run's share of its cell, whose rates and seeds train together; compile: of the whole cell. "
         f"to target: examples until a validation loss of {comparison.target:.3g}, a tenth above the best."
         f"{' (edge): no rate beyond was tried.' if any(row.at_edge for row in comparison.rows) else ''}"

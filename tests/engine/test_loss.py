@@ -107,7 +107,20 @@ def test_an_unknown_extra_is_refused():
 )
 def test_a_wrong_loss_is_refused(loss, error, message):
     with pytest.raises(error, match=message):
-        train(loss)
+        train(loss, model_state={})
+
+
+def test_a_loss_with_a_model_state_is_given_one():
+    with pytest.raises(TypeError, match="`model_state` must be given, since the loss takes it, got None"):
+        train(lambda w, x, *, model_state: (jnp.mean((w - x) ** 2), model_state))
+
+
+@pytest.mark.parametrize("name", ["key", "training", "model_state"])
+def test_extras_are_keyword_only(name):
+    names = {}
+    exec(f"def loss(w, x, {name}=None): return ((w - x) ** 2).mean()", names)
+    with pytest.raises(TypeError, match=rf"`loss_fn` must take `{name}` as a keyword-only argument, behind a `\*`"):
+        train(names["loss"])
 
 
 @pytest.mark.parametrize("result", [jnp.zeros(2), None], ids=["vector", "none"])
