@@ -4,6 +4,7 @@ Optimizers are (init, update) pairs and pytrees of their hyperparameters; batch,
 descent are slicings of one dataset; a training run is one compiled program.
 """
 
+from gdjax import presets as presets
 from gdjax import schedules as schedules
 from gdjax import transforms as transforms
 from gdjax.data import full_batch as full_batch
@@ -11,12 +12,22 @@ from gdjax.data import mini_batch as mini_batch
 from gdjax.data import stochastic as stochastic
 from gdjax.engine.fit import fit as fit
 from gdjax.engine.training import training as training
+from gdjax.optimizers import adabelief as adabelief
+from gdjax.optimizers import adadelta as adadelta
 from gdjax.optimizers import adagrad as adagrad
 from gdjax.optimizers import adam as adam
+from gdjax.optimizers import adamax as adamax
+from gdjax.optimizers import adamw as adamw
+from gdjax.optimizers import amsgrad as amsgrad
 from gdjax.optimizers import gd as gd
 from gdjax.optimizers import heavy_ball as heavy_ball
+from gdjax.optimizers import lamb as lamb
+from gdjax.optimizers import lion as lion
 from gdjax.optimizers import momentum as momentum
+from gdjax.optimizers import nadam as nadam
+from gdjax.optimizers import radam as radam
 from gdjax.optimizers import rmsprop as rmsprop
+from gdjax.optimizers import yogi as yogi
 from gdjax.report.compare import compare as compare
 from gdjax.report.rows import Budget as Budget
 from gdjax.transforms import chain as chain

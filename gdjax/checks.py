@@ -39,6 +39,11 @@ def decay(name: str, value: Any) -> Number:
     return number(name, value, "lie in [0, 1)", lambda x: 0 <= x < 1)
 
 
+def share(name: str, value: Any) -> Number:
+    """A part of a whole."""
+    return number(name, value, "lie in [0, 1]", lambda x: 0 <= x <= 1)
+
+
 def non_negative(name: str, value: Any) -> Number:
     """A finite number that is at least zero."""
     return number(name, value, "be finite and at least 0", lambda x: 0 <= x < math.inf)
@@ -70,6 +75,19 @@ def choice(name: str, value: Any, choices: tuple) -> Any:
         listed = ", ".join(repr(known) for known in choices)
         raise ValueError(f"`{name}` must be one of {listed}, got {value!r}.")
     return value
+
+
+def float_type(value: Any, name: str = "accumulator_dtype") -> Any:
+    """A real float dtype, or None."""
+    if value is None:
+        return None
+    try:
+        dtype = jnp.dtype(value)
+    except TypeError:
+        dtype = None
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"`{name}` must be a float dtype, got {value!r}.")
+    return jax.dtypes.canonicalize_dtype(dtype)
 
 
 def path_name(name: str, path: tuple) -> str:

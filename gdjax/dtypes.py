@@ -22,10 +22,21 @@ def leaf_dtype(leaf: Any) -> Any:
     return jax.dtypes.canonicalize_dtype(dtype) if jnp.issubdtype(dtype, jnp.inexact) else dtype
 
 
+def arithmetic_dtype(dtype: Any) -> Any:
+    """The dtype in which arithmetic on numbers of `dtype` is done: float32 or wider."""
+    return dtype if jnp.issubdtype(dtype, jnp.inexact) and jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+
+
 def accumulator_dtype(leaf: Any) -> Any:
-    """The dtype in which a leaf's arithmetic is done and its state is kept: float32 or wider."""
-    dtype = leaf_dtype(leaf)
-    return dtype if is_trainable(leaf) and jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+    """The dtype in which a leaf's arithmetic is done and, unless asked otherwise, its state is kept."""
+    return arithmetic_dtype(leaf_dtype(leaf))
+
+
+def stored_dtype(dtype: Any, wanted: Any) -> Any:
+    """The dtype in which a memory of `dtype` is kept where `wanted` is asked for; complex stays complex."""
+    if wanted is None:
+        return dtype
+    return complex_dtype(wanted) if jnp.issubdtype(dtype, jnp.complexfloating) else jnp.dtype(wanted)
 
 
 def real_dtype(dtype: Any) -> Any:

@@ -1,23 +1,34 @@
-"""Adaptive methods: each is one direction over the root of one magnitude."""
+"""Adaptive methods before Adam: each is the gradient over the root of one magnitude."""
 
 from typing import Any
 
+from gdjax.schedules import non_negative
 from gdjax.transforms.adaptive_methods import adaptive
 from gdjax.transforms.base import GradientTransformation, chain
 from gdjax.transforms.bias_correction import bias_corrected
 from gdjax.transforms.clock import clocked
-from gdjax.transforms.filters import ema, ema_of_squares, sum_of_squares
+from gdjax.transforms.deviations import ema_of_variance
+from gdjax.transforms.filters import accumulate, ema_of_squares, sum_of_squares
+from gdjax.transforms.look_ahead import nesterov as look_ahead
 from gdjax.transforms.scaling import scale_by_learning_rate
-from gdjax.types import Number
+from gdjax.transforms.units import unit_corrected
+from gdjax.transforms.weight_decay import add_decayed_weights
 
 
-def adagrad(learning_rate: Any, initial_accumulator_value: Number = 0.1, *, eps: Any = 1e-7) -> GradientTransformation:
-    """AdaGrad, s ← s + g², θ ← θ − α·g / (√s + ε).
+def adagrad(
+    learning_rate: Any,
+    initial_accumulator_value: Any = 0.1,
+    eps: Any = 1e-7,
+    *,
+    accumulator_dtype: Any = None,
+) -> GradientTransformation:
+    """AdaGrad, s ← s + g², θ ← θ − α·g / √(s + ε).
 
     Args:
       learning_rate: α ≥ 0, a number, a traced scalar or a schedule.
-      initial_accumulator_value: s before the first gradient, at least 0; the paper's is 0.
-      eps: ε ≥ 0, likewise a number, a traced scalar or a schedule.
+      initial_accumulator_value: s before the first gradient, at least 0, likewise; the paper's is 0.
+      eps: ε ≥ 0, likewise; it stands inside the root.
+      accumulator_dtype: the float dtype in which s is kept; by default the parameters', at least float32.
 
     Raises:
       ValueError, TypeError: if a hyperparameter is out of range or no scalar.
@@ -25,50 +36,86 @@ def adagrad(learning_rate: Any, initial_accumulator_value: Number = 0.1, *, eps:
     Source: Duchi, Hazan & Singer (2011), "Adaptive subgradient methods for online learning and stochastic
     optimization", figure 1.
     """
-    magnitude = sum_of_squares(initial_value=initial_accumulator_value, name="initial_accumulator_value")
-    return clocked(chain(adaptive(magnitude=magnitude, eps=eps), scale_by_learning_rate(learning_rate)))
+    magnitude = sum_of_squares(
+        initial_value=initial_accumulator_value, accumulator_dtype=accumulator_dtype, name="initial_accumulator_value"
+    )
+    steps = adaptive(magnitude=magnitude, eps=None, eps_root=non_negative("eps", eps))
+    return clocked(chain(steps, scale_by_learning_rate(learning_rate)))
 
 
-def rmsprop(learning_rate: Any, decay: Any = 0.9, *, eps: Any = 1e-8) -> GradientTransformation:
-    """RMSProp, s ← β·s + (1 − β)·g², θ ← θ − α·g / (√s + ε).
+def rmsprop(
+    learning_rate: Any,
+    decay: Any = 0.9,
+    eps: Any = 1e-8,
+    initial_scale: Any = 0.0,
+    eps_in_sqrt: bool = True,
+    centered: bool = False,
+    momentum: Any = None,
+    nesterov: bool = False,
+    bias_correction: bool = False,
+    *,
+    accumulator_dtype: Any = None,
+) -> GradientTransformation:
+    """RMSProp, s ← β·s + (1 − β)·g², θ ← θ − α·g / √(s + ε).
 
     Args:
       learning_rate: α ≥ 0, a number, a traced scalar or a schedule.
       decay: β in [0, 1), likewise.
-      eps: ε ≥ 0, likewise; it stands outside the root.
+      eps: ε ≥ 0, likewise.
+      initial_scale: s before the first gradient, at least 0, likewise.
+      eps_in_sqrt: whether ε stands inside the root, or outside, √s + ε.
+      centered: divide by the root of the variance, s − (average of g)², instead.
+      momentum: decay in [0, 1) of a heavy ball over the steps, the learning rate included; None for none, which
+        keeps no memory for it.
+      nesterov: let the heavy ball look ahead.
+      bias_correction: correct s (and the average of g) for its start at zero; `initial_scale` must then be 0.
+      accumulator_dtype: the float dtype in which memories are kept; by default the parameters', at least float32.
 
     Raises:
       ValueError, TypeError: if a hyperparameter is out of range or no scalar.
 
-    Source: Tieleman & Hinton (2012), "Lecture 6.5: rmsprop", Neural Networks for Machine Learning.
+    Source: Tieleman & Hinton (2012), "Lecture 6.5: rmsprop", Neural Networks for Machine Learning; centered after
+    Graves (2013), "Generating sequences with recurrent neural networks".
     """
-    return clocked(chain(adaptive(magnitude=ema_of_squares(decay), eps=eps), scale_by_learning_rate(learning_rate)))
+    remember = ema_of_variance if centered else ema_of_squares
+    initial_scale = non_negative("initial_scale", initial_scale)
+    magnitude = remember(decay, initial_value=initial_scale, accumulator_dtype=accumulator_dtype)
+    if bias_correction:
+        magnitude = bias_corrected(magnitude)
+    eps = non_negative("eps", eps)
+    where = {"eps": None, "eps_root": eps} if eps_in_sqrt else {"eps": eps, "eps_root": None}
+    steps = [adaptive(magnitude=magnitude, **where), scale_by_learning_rate(learning_rate)]
+    if momentum is not None:
+        memory = accumulate(momentum, accumulator_dtype=accumulator_dtype, name="momentum")
+        steps.append(look_ahead(memory) if nesterov else memory)
+    return clocked(chain(*steps))
 
 
-def adam(learning_rate: Any, b1: Any = 0.9, b2: Any = 0.999, *, eps: Any = 1e-8) -> GradientTransformation:
-    """Adam, the direction of momentum with the speed of RMSProp, both corrected for their start at zero.
-
-    m ← β₁·m + (1 − β₁)·g,  s ← β₂·s + (1 − β₂)·g²,
-    θ ← θ − α · m/(1 − β₁ᵗ) / (√(s/(1 − β₂ᵗ)) + ε).
+def adadelta(
+    learning_rate: Any = 1.0,
+    rho: Any = 0.9,
+    eps: Any = 1e-6,
+    weight_decay: Any = 0.0,
+    weight_decay_mask: Any = None,
+    *,
+    accumulator_dtype: Any = None,
+) -> GradientTransformation:
+    """AdaDelta, s ← ρ·s + (1 − ρ)·g², Δ = √(d + ε) / √(s + ε) · g, d ← ρ·d + (1 − ρ)·Δ², θ ← θ − α·Δ.
 
     Args:
-      learning_rate: α ≥ 0, a number, a traced scalar or a schedule.
-      b1: β₁ in [0, 1), likewise; the correction stays right under a schedule.
-      b2: β₂ in [0, 1), likewise.
-      eps: ε ≥ 0, likewise; it stands outside the root.
+      learning_rate: α ≥ 0, a number, a traced scalar or a schedule; the paper's is 1.
+      rho: ρ in [0, 1), likewise.
+      eps: ε ≥ 0, likewise; the first steps are about its root.
+      weight_decay: λ ≥ 0, likewise; λ·θ is added to the gradient.
+      weight_decay_mask: which leaves decay, as in `transforms.add_decayed_weights`.
+      accumulator_dtype: the float dtype in which s and d are kept; by default the parameters', at least float32.
 
     Raises:
       ValueError, TypeError: if a hyperparameter is out of range or no scalar.
 
-    >>> import jax.numpy as jnp
-    >>> optimizer = adam(1e-3)
-    >>> updates, state = optimizer.update(jnp.array(1e-4), optimizer.init(jnp.array(0.0)))
-    >>> round(float(updates), 6)
-    -0.001
-
-    Source: Kingma & Ba (2015), "Adam: a method for stochastic optimization", algorithm 1.
+    Source: Zeiler (2012), "ADADELTA: an adaptive learning rate method", algorithm 1.
     """
-    direction = bias_corrected(ema(b1, name="b1"))
-    magnitude = bias_corrected(ema_of_squares(b2, name="b2"))
-    steps = adaptive(direction=direction, magnitude=magnitude, eps=eps)
-    return clocked(chain(steps, scale_by_learning_rate(learning_rate)))
+    squares = ema_of_squares(rho, accumulator_dtype=accumulator_dtype, name="rho")
+    steps = unit_corrected(squares, eps_root=non_negative("eps", eps))
+    decayed = add_decayed_weights(weight_decay, weight_decay_mask)
+    return clocked(chain(decayed, steps, scale_by_learning_rate(learning_rate)))

@@ -5,7 +5,7 @@ from typing import Any
 from gdjax.transforms.base import GradientTransformation, chain
 from gdjax.transforms.clock import clocked
 from gdjax.transforms.filters import accumulate, ema
-from gdjax.transforms.filters import nesterov as look_ahead
+from gdjax.transforms.look_ahead import nesterov as look_ahead
 from gdjax.transforms.scaling import scale_by_learning_rate
 
 
@@ -32,7 +32,7 @@ def gd(learning_rate: Any) -> GradientTransformation:
     return clocked(scale_by_learning_rate(learning_rate))
 
 
-def momentum(learning_rate: Any, beta: Any = 0.9) -> GradientTransformation:
+def momentum(learning_rate: Any, beta: Any = 0.9, *, accumulator_dtype: Any = None) -> GradientTransformation:
     """Momentum as a moving average, v ← β·v + (1 − β)·g, θ ← θ − α·v.
 
     With β = 0 it is `gd`. At an equal learning rate it moves 1/(1 − β) times slower than `heavy_ball`,
@@ -41,6 +41,7 @@ def momentum(learning_rate: Any, beta: Any = 0.9) -> GradientTransformation:
     Args:
       learning_rate: α ≥ 0, a number, a traced scalar or a schedule.
       beta: β in [0, 1), likewise; about the last 1/(1 − β) gradients count.
+      accumulator_dtype: the float dtype in which v is kept; by default the parameters', at least float32.
 
     Raises:
       ValueError, TypeError: if a hyperparameter is out of range or no scalar.
@@ -48,10 +49,14 @@ def momentum(learning_rate: Any, beta: Any = 0.9) -> GradientTransformation:
     Source: Polyak (1964), "Some methods of speeding up the convergence of iteration methods", with the
     sum written as an average.
     """
-    return clocked(chain(ema(beta, name="beta"), scale_by_learning_rate(learning_rate)))
+    return clocked(
+        chain(ema(beta, accumulator_dtype=accumulator_dtype, name="beta"), scale_by_learning_rate(learning_rate))
+    )
 
 
-def heavy_ball(learning_rate: Any, decay: Any = 0.9, *, nesterov: bool = False) -> GradientTransformation:
+def heavy_ball(
+    learning_rate: Any, decay: Any = 0.9, *, nesterov: bool = False, accumulator_dtype: Any = None
+) -> GradientTransformation:
     """Polyak's heavy ball, v ← β·v + g, θ ← θ − α·v; the momentum of most frameworks.
 
     With Nesterov's look-ahead the step is θ ← θ − α·(g + β·v).
@@ -60,6 +65,7 @@ def heavy_ball(learning_rate: Any, decay: Any = 0.9, *, nesterov: bool = False) 
       learning_rate: α ≥ 0, a number, a traced scalar or a schedule.
       decay: β in [0, 1), likewise.
       nesterov: look ahead; the state is the same.
+      accumulator_dtype: the float dtype in which v is kept; by default the parameters', at least float32.
 
     Raises:
       ValueError, TypeError: if a hyperparameter is out of range or no scalar.
@@ -67,6 +73,6 @@ def heavy_ball(learning_rate: Any, decay: Any = 0.9, *, nesterov: bool = False) 
     Source: Polyak (1964), as above; the look-ahead after Sutskever et al. (2013), "On the importance of
     initialization and momentum in deep learning".
     """
-    memory = accumulate(decay)
+    memory = accumulate(decay, accumulator_dtype=accumulator_dtype)
     direction = look_ahead(memory) if nesterov else memory
     return clocked(chain(direction, scale_by_learning_rate(learning_rate)))

@@ -1,16 +1,34 @@
 """The algebra: transforms that compose into every optimizer."""
 
 from gdjax.transforms.adaptive_methods import adaptive as adaptive
+from gdjax.transforms.adaptive_methods import quotient as quotient
+from gdjax.transforms.adaptive_methods import root as root
 from gdjax.transforms.base import GradientTransformation as GradientTransformation
 from gdjax.transforms.base import chain as chain
 from gdjax.transforms.bias_correction import bias_corrected as bias_corrected
 from gdjax.transforms.clock import clocked as clocked
 from gdjax.transforms.clock import hyperparameters as hyperparameters
 from gdjax.transforms.clock import learning_rate as learning_rate
+from gdjax.transforms.deviations import additive_squares as additive_squares
+from gdjax.transforms.deviations import ema_of_variance as ema_of_variance
+from gdjax.transforms.deviations import surprise as surprise
 from gdjax.transforms.filters import accumulate as accumulate
 from gdjax.transforms.filters import ema as ema
 from gdjax.transforms.filters import ema_of_squares as ema_of_squares
-from gdjax.transforms.filters import nesterov as nesterov
 from gdjax.transforms.filters import sum_of_squares as sum_of_squares
+from gdjax.transforms.filters import weighted_sum as weighted_sum
+from gdjax.transforms.look_ahead import nesterov as nesterov
+from gdjax.transforms.look_ahead import nesterov_corrected as nesterov_corrected
+from gdjax.transforms.look_ahead import two_speed as two_speed
+from gdjax.transforms.maxima import ema_of_max as ema_of_max
+from gdjax.transforms.maxima import running_max as running_max
 from gdjax.transforms.plateau import reduce_on_plateau as reduce_on_plateau
+from gdjax.transforms.plateau_rate import rate_on_plateau as rate_on_plateau
+from gdjax.transforms.rectification import rectified as rectified
+from gdjax.transforms.scaling import dampen as dampen
 from gdjax.transforms.scaling import scale_by_learning_rate as scale_by_learning_rate
+from gdjax.transforms.signs import negate as negate
+from gdjax.transforms.signs import sign as sign
+from gdjax.transforms.trust_ratio import trust_ratio as trust_ratio
+from gdjax.transforms.units import unit_corrected as unit_corrected
+from gdjax.transforms.weight_decay import add_decayed_weights as add_decayed_weights

@@ -7,6 +7,7 @@ takes it as it is, and `jit`, `vmap` and `grad` go through its numbers.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 from typing import cast as cast_type
 
@@ -21,9 +22,9 @@ from gdjax.schedules import Schedule
 from gdjax.types import OptState, Params, Updates
 
 
-def static(default: Any = dataclasses.MISSING) -> Any:
+def static(default: Any = dataclasses.MISSING, *, kw_only: bool = False) -> Any:
     """A field of a rule that is part of its structure: a function or a flag, not a number."""
-    return dataclasses.field(default=default, metadata={"static": True})
+    return dataclasses.field(default=default, kw_only=kw_only, metadata={"static": True})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,6 +42,17 @@ class Rule:
     def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra: Any) -> tuple:
         """(new updates, new state)."""
         raise NotImplementedError(f"{type(self).__name__} must define `update`.")
+
+    def response(self, of: Callable[["GradientTransformation"], "GradientTransformation"]) -> "Rule":
+        """What it becomes before a gradient of one: the same rule over the response `of` each transform in it."""
+
+        def part(value: Any) -> Any:
+            if isinstance(value, GradientTransformation):
+                return of(value)
+            return tuple(map(part, value)) if type(value) is tuple else value
+
+        fields = {field.name: part(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return dataclasses.replace(self, **fields)
 
 
 class GradientTransformation(optax.GradientTransformationExtraArgs):
@@ -174,6 +186,12 @@ def narrow(updates: Updates, like: Updates) -> Updates:
     return jax.tree.map(lambda u, g: cast(u, leaf_dtype(g)) if is_trainable(g) else u, updates, like)
 
 
+def elementwise(function: Callable, updates: Updates, *others: Any) -> Updates:
+    """`function` of each leaf that trains, in the dtype of arithmetic; the result in the leaf's own."""
+    wide = jax.tree.map(lambda u, *rest: function(u, *rest) if is_trainable(u) else u, widen(updates), *others)
+    return narrow(wide, updates)
+
+
 def multiply(factor: jax.Array, x: jax.Array) -> jax.Array:
     """A real factor times an array that may be complex, part by part."""
     return jax.lax.complex(factor * jnp.real(x), factor * jnp.imag(x)) if jnp.iscomplexobj(x) else factor * x
@@ -197,3 +215,8 @@ def scalar(name: str, value: Any, dtype: Any) -> jax.Array:
     if np.shape(value) != ():
         raise ValueError(f"`{name}` must be a scalar, got an array of shape {np.shape(value)}.")
     return jnp.asarray(value, real_dtype(dtype))
+
+
+def is_zero(value: Any) -> bool:
+    """Whether a hyperparameter is known to be zero: a number, neither traced nor a schedule."""
+    return isinstance(value, int | float) and value == 0

@@ -16,16 +16,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdjax.dtypes import float_dtype, is_trainable, real_dtype
-from gdjax.transforms.base import GradientTransformation, Rule, divide, lift, transformation, widen
+from gdjax.dtypes import arithmetic_dtype, float_dtype, is_trainable, real_dtype
+from gdjax.transforms.base import GradientTransformation, Rule, divide, is_zero, lift, multiply, transformation, widen
 from gdjax.transforms.compensated import CompensatedSum, zero_sum
-from gdjax.transforms.filters import (
-    FilterState,
-    LinearFilter,
-    answer,
-    interpolate,
-    remember,
-)
+from gdjax.transforms.filters import LinearFilter, WeighingFilter, answer
 from gdjax.types import Params, Updates
 
 
@@ -44,13 +38,20 @@ class _Response(Rule):
         return state.value, state
 
 
-def _response(weight: GradientTransformation) -> GradientTransformation:
-    return transformation(_Response(weight)) if isinstance(weight.rule, LinearFilter) else weight
+def response_of(transform: GradientTransformation) -> GradientTransformation:
+    """The transform over the responses of the filters within: what it answers to gradients of one.
+
+    A filter that is not linear in the gradient counts with the weights that it gives, not with what it remembers.
+    """
+    if isinstance(transform.rule, WeighingFilter):
+        return transformation(_Response(transform))
+    return transformation(transform.rule.response(response_of))
 
 
-def _respond(weight: GradientTransformation, state: Any) -> tuple[jax.Array, Any]:
-    response, state = _response(weight).update(jnp.ones((), float_dtype()), state)
-    return jnp.asarray(response), state
+def respond(response: GradientTransformation, state: Any) -> tuple[jax.Array, Any]:
+    """One more gradient of one: (the response, its state)."""
+    answer, state = response.update(jnp.ones((), float_dtype()), state)
+    return jnp.asarray(answer), state
 
 
 class BiasCorrectedState(NamedTuple):
@@ -63,39 +64,51 @@ class BiasCorrectedState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _SelfCorrected(Rule):
+class SelfCorrected(Rule):
     """A linear filter over its own response: the quotient is the memory."""
 
     filter: GradientTransformation
 
+    def prediction(self, state: BiasCorrectedState) -> Any:
+        """What the filter itself would remember, without the correction."""
+        return jax.tree.map(
+            lambda v: multiply(state.response.value.astype(real_dtype(v.dtype)), v),
+            jax.tree.map(lambda v: v.astype(arithmetic_dtype(v.dtype)), state.filter.memory),
+        )
+
     def init(self, params: Params) -> BiasCorrectedState:
-        return BiasCorrectedState(self.filter.init(params), _response(self.filter).init(params))
+        return BiasCorrectedState(self.filter.init(params), zero_sum())
 
     def update(self, updates: Updates, state: BiasCorrectedState, params: Params | None = None, **extra: Any) -> tuple:
         rule = self.filter.rule
-        response, response_state = _respond(self.filter, state.response)
-        weight = rule.gain(response.dtype) / response
-
-        def step(v: jax.Array, x: jax.Array) -> jax.Array:
-            return interpolate(v, rule.signal(x), weight.astype(real_dtype(v.dtype)))
-
-        memory = remember(step, updates, state.filter.memory)
-        return answer(memory, updates), BiasCorrectedState(FilterState(memory), response_state)
+        response, response_state = respond(response_of(self.filter), state.response)
+        # Where nothing has had any weight yet, the latest signal is the best guess.
+        nothing = response == 0
+        weight = jnp.where(nothing, 1, rule.gain(response.dtype) / jnp.where(nothing, 1, response))
+        values, filter_state = rule.average(updates, state.filter, weight)
+        return answer(values, updates), BiasCorrectedState(filter_state, response_state)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Divided(Rule):
-    """A filter over the response of another."""
+    """A transform over the response of another."""
 
     filter: GradientTransformation
-    weight: GradientTransformation
+    weight: GradientTransformation | None
+
+    def _response(self) -> GradientTransformation:
+        return response_of(self.filter if self.weight is None else self.weight)
+
+    def prediction(self, state: BiasCorrectedState) -> Any:
+        """What the filter itself remembers, without the correction."""
+        return self.filter.rule.prediction(state.filter)
 
     def init(self, params: Params) -> BiasCorrectedState:
-        return BiasCorrectedState(self.filter.init(params), _response(self.weight).init(jnp.zeros((), float_dtype())))
+        return BiasCorrectedState(self.filter.init(params), self._response().init(jnp.zeros((), float_dtype())))
 
     def update(self, updates: Updates, state: BiasCorrectedState, params: Params | None = None, **extra: Any) -> tuple:
         values, filter_state = self.filter.update(widen(updates), state.filter, params, **extra)
-        response, response_state = _respond(self.weight, state.response)
+        response, response_state = respond(self._response(), state.response)
         values = jax.tree.map(
             lambda v: divide(v, response.astype(real_dtype(v.dtype))) if is_trainable(v) else v, values
         )
@@ -111,16 +124,16 @@ def bias_corrected(
 
     Args:
       filter: any transform that remembers gradients.
-      weight: the filter whose response divides. By default `filter` itself, which is right wherever it is
-        linear in g or in |g|²; where it is not, or where a paper divides by something else, say which,
-        `weight=ema(b2)` for instance.
+      weight: the filter whose response divides. By default `filter` itself, where each of gdjax's filters in it
+        responds with the weight that it has given to all gradients together; where a paper divides by something
+        else, say what, `weight=ema(b2)` for instance.
 
     Returns:
       A transform that answers with the corrected value.
 
     Raises:
       TypeError: if `filter` or `weight` is no transform.
-      ValueError: if `filter` starts from another value than zero, or `weight` needs parameters.
+      ValueError: if `filter` is linear and starts from another value than zero, or `weight` needs parameters.
 
     >>> import jax.numpy as jnp
     >>> from gdjax.transforms.filters import ema
@@ -132,8 +145,9 @@ def bias_corrected(
     Source: Kingma & Ba (2015), "Adam", section 3, where the response of `ema` is written 1 − βᵗ.
     """
     filter = lift("filter", filter)
-    if getattr(filter.rule, "initial_value", 0.0) != 0.0:
-        raise ValueError(f"`filter` must start from 0 to be corrected, got {filter!r}.")
     if weight is None and isinstance(filter.rule, LinearFilter):
-        return transformation(_SelfCorrected(filter))
-    return transformation(_Divided(filter, filter if weight is None else lift("weight", weight)))
+        initial_value = getattr(filter.rule, "initial_value", None)
+        if initial_value is not None and not is_zero(initial_value):
+            raise ValueError(f"`filter` must start from 0 to be corrected, got {filter!r}.")
+        return transformation(SelfCorrected(filter))
+    return transformation(_Divided(filter, None if weight is None else lift("weight", weight)))

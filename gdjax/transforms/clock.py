@@ -33,7 +33,7 @@ class _Clocked(Rule):
     optimizer: GradientTransformation
 
     def init(self, params: Params) -> ClockState:
-        present = _read(self.optimizer, jnp.zeros((), jnp.int32), epoch=0, epoch_fraction=0.0)
+        present = _read(self.optimizer, jnp.zeros((), jnp.int32), epoch=0, epoch_fraction=0.0, epochs=1)
         return ClockState(jnp.zeros((), jnp.int32), hyperparameters(present), present.init(params))
 
     def update(
@@ -44,11 +44,12 @@ class _Clocked(Rule):
         *,
         epoch: Any = None,
         epoch_fraction: Any = None,
+        epochs: Any = None,
         **extra: Any,
     ) -> tuple:
         if params is not None:
             checks.same_tree("updates", updates, "params", params)
-        position = {"epoch": epoch, "epoch_fraction": epoch_fraction}
+        position = {"epoch": epoch, "epoch_fraction": epoch_fraction, "epochs": epochs}
         present = _read(self.optimizer, state.count, **position)
         # Between the parts nothing is rounded to the gradient's 16 bits: only the result is.
         steps, inner = present.update(widen(updates), state.inner, params, **position, **extra)
@@ -73,7 +74,8 @@ def clocked(optimizer: GradientTransformation) -> GradientTransformation:
 
     Returns:
       A transform with the state `ClockState`, of the same structure whether a hyperparameter is a number
-      or a schedule. Its update takes `epoch=` and `epoch_fraction=` for schedules made by `per_epoch`.
+      or a schedule. Its update takes `epoch=` and `epoch_fraction=` for schedules made by `per_epoch`,
+        and `epochs=` beside them for those made by `per_run`.
 
     Raises:
       TypeError: if `optimizer` is no transform.
@@ -118,10 +120,12 @@ def learning_rate(state: OptState) -> jax.Array:
         return numbers if isinstance(numbers, dict) else None
 
     def is_known(node: Any) -> bool:
-        return held(node) is not None or hasattr(node, "plateau_scale")
+        return held(node) is not None or hasattr(node, "plateau_scale") or hasattr(node, "scaled")
 
     rates, scale = [], jnp.ones((), float_dtype())
     for node in jax.tree.leaves(state, is_leaf=is_known):
+        if hasattr(node, "scaled"):  # a plateau that acts on the rate itself, so that the clock within has it
+            rates.append(learning_rate(node.scaled))
         rates += [value for name, value in (held(node) or {}).items() if name.split(".")[-1] == "learning_rate"]
         scale = scale * getattr(node, "plateau_scale", 1)
     return rates[0] * scale if len(rates) == 1 else jnp.full((), jnp.nan, float_dtype())

@@ -1,14 +1,15 @@
 """Reduce on plateau: smaller steps once a metric has stopped improving."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gdjax import checks
-from gdjax.dtypes import float_dtype, is_trainable
-from gdjax.transforms.base import GradientTransformation, Rule, multiply, narrow, scalar, transformation, widen
+from gdjax.dtypes import float_dtype
+from gdjax.transforms.base import GradientTransformation, Rule, elementwise, multiply, scalar, static, transformation
 from gdjax.types import Number, Params, Updates
 
 
@@ -35,6 +36,9 @@ class _ReduceOnPlateau(Rule):
     atol: Any
     cooldown: Any
     min_scale: Any
+    least_change: Any
+    mode: str = static()
+    size: Callable = static()
 
     def init(self, params: Params) -> PlateauState:
         # Each its own array: a buffer that stood here twice could not be donated.
@@ -63,24 +67,23 @@ class _ReduceOnPlateau(Rule):
                 "`reduce_on_plateau` must be told what to judge: pass `value=` to every `update`, "
                 "or `epoch=` and `epoch_value=`, got neither."
             )
-        scaled = jax.tree.map(
-            lambda u: multiply(scalar("plateau_scale", state.plateau_scale, u.dtype), u) if is_trainable(u) else u,
-            widen(updates),
-        )
-        return narrow(scaled, updates), state
+        scaled = elementwise(lambda u: multiply(scalar("plateau_scale", state.plateau_scale, u.dtype), u), updates)
+        return scaled, state
 
     def _judge(self, state: PlateauState, metric: jax.Array) -> PlateauState:
         dtype = state.best.dtype
-        metric = metric.astype(dtype)
+        sign = 1 if self.mode == "min" else -1
+        metric = sign * metric.astype(dtype)
         # A margin below an infinite best is no number: before the first metric, any finite one is better.
-        margin = jnp.where(jnp.isinf(state.best), 0, self.rtol * jnp.abs(state.best) + self.atol)
+        margin = jnp.where(jnp.isinf(state.best), 0, self.rtol * self.size(sign * state.best) + self.atol)
         better = metric < state.best - margin.astype(dtype)  # False for NaN: a bad epoch
         cooling = state.cooldown > 0
         bad = jnp.where(better | cooling, 0, state.bad + 1)
         cut = ~better & ~cooling & (bad >= self.patience)
         reduced = jnp.maximum(state.plateau_scale * self.factor, self.min_scale).astype(dtype)
+        lower = state.plateau_scale - reduced > self.least_change
         return PlateauState(
-            plateau_scale=jnp.where(cut, jnp.minimum(reduced, state.plateau_scale), state.plateau_scale),
+            plateau_scale=jnp.where(cut & lower, reduced, state.plateau_scale),
             best=jnp.where(better, metric, state.best),
             bad=jnp.where(cut, 0, bad).astype(jnp.int32),
             cooldown=jnp.where(cut, self.cooldown, jnp.maximum(state.cooldown - 1, 0)).astype(jnp.int32),
@@ -102,7 +105,10 @@ def reduce_on_plateau(
     atol: Number = 0.0,
     cooldown: int = 0,
     *,
+    mode: str = "min",
     min_scale: Number = 0.0,
+    least_change: Number = 0.0,
+    size: Callable = jnp.abs,
 ) -> GradientTransformation:
     """Multiply the steps by `factor` whenever `patience` judgements in a row brought nothing better.
 
@@ -110,7 +116,8 @@ def reduce_on_plateau(
     judges once an epoch, when the epoch changes, the validation loss where there is one, else the epoch's
     training loss. In a hand-written loop it judges `value=` at every update.
 
-    Better is below best − (rtol·|best| + atol), also for negative metrics; NaN is never better.
+    Better is below best − (rtol·|best| + atol) (above, in mode "max"), also for negative metrics; NaN is never
+    better.
 
     Args:
       factor: in [0, 1).
@@ -118,7 +125,10 @@ def reduce_on_plateau(
       rtol: relative improvement that counts, in [0, 1).
       atol: absolute improvement that counts, at least 0.
       cooldown: judgements after a cut in which nothing counts as bad, at least 0.
+      mode: "min" where a smaller metric is better, "max" where a larger one is.
       min_scale: the product of all factors never goes below it, at least 0.
+      least_change: a cut by no more than this much of the first rate is not made, at least 0.
+      size: how large the best is, for `rtol`: its absolute value, or what another framework takes.
 
     Raises:
       ValueError, TypeError: if a number is out of range; if `update` is told nothing to judge.
@@ -139,5 +149,8 @@ def reduce_on_plateau(
             atol=checks.non_negative("atol", atol),
             cooldown=checks.integer("cooldown", cooldown, least=0),
             min_scale=checks.non_negative("min_scale", min_scale),
+            least_change=checks.non_negative("least_change", least_change),
+            mode=checks.choice("mode", mode, ("min", "max")),
+            size=size,
         )
     )

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import gdjax
-from gdjax import transforms
+from gdjax import presets, transforms
 
 FACTORIES = {
     "ema": lambda: transforms.ema(0.9),
@@ -23,6 +23,27 @@ FACTORIES = {
         transforms.ema_of_squares(0.9), weight=transforms.ema(0.8)
     ),
     "adaptive": lambda: transforms.adaptive(magnitude=transforms.ema_of_squares(0.9)),
+    "weighted_sum": lambda: transforms.bias_corrected(transforms.weighted_sum()),
+    "quotient": lambda: transforms.quotient(size=transforms.ema_of_max(0.9), eps=1e-8),
+    "root": lambda: transforms.root(transforms.ema_of_squares(0.9), eps=1e-8),
+    "unit_corrected": lambda: transforms.unit_corrected(transforms.ema_of_squares(0.9)),
+    "surprise": lambda: transforms.adaptive(
+        direction=transforms.ema(0.9), magnitude=transforms.chain(transforms.surprise(), transforms.ema_of_squares(0.9))
+    ),
+    "ema_of_variance": lambda: transforms.ema_of_variance(0.9, initial_value=0.1),
+    "additive_squares": lambda: transforms.additive_squares(0.9),
+    "ema_of_max": lambda: transforms.ema_of_max(0.9),
+    "running_max": lambda: transforms.running_max(transforms.ema_of_squares(0.9)),
+    "nesterov_corrected": lambda: transforms.nesterov_corrected(transforms.ema(0.9)),
+    "nesterov_corrected-momentum": lambda: transforms.nesterov_corrected(transforms.ema(0.9), momentum=0.8),
+    "two_speed": lambda: transforms.two_speed(answers=transforms.ema(0.9), remembers=transforms.ema(0.99)),
+    "rectified": lambda: transforms.rectified(transforms.ema_of_squares(0.999)),
+    "sign": transforms.sign,
+    "negate": transforms.negate,
+    "dampen": lambda: transforms.dampen(0.5),
+    "add_decayed_weights": lambda: transforms.add_decayed_weights(0.1),
+    "trust_ratio": transforms.trust_ratio,
+    "rate_on_plateau": lambda: transforms.rate_on_plateau(gdjax.gd(0.1), transforms.reduce_on_plateau(0.5)),
     "scale_by_learning_rate": lambda: transforms.scale_by_learning_rate(0.1),
     "clocked": lambda: transforms.clocked(transforms.ema(lambda step: 0.9)),
     "chain": lambda: transforms.chain(optax.identity(), transforms.ema(0.5), gdjax.gd(0.1)),
@@ -34,6 +55,25 @@ FACTORIES = {
     "adagrad": lambda: gdjax.adagrad(0.1),
     "rmsprop": lambda: gdjax.rmsprop(0.1),
     "adam": lambda: gdjax.adam(0.1),
+    **{
+        name: functools.partial(getattr(gdjax, name), 0.1)
+        for name in "adamw amsgrad adamax nadam radam adabelief yogi adadelta lion lamb".split()
+    },
+    "rmsprop-centered": lambda: gdjax.rmsprop(0.1, centered=True, momentum=0.9, bias_correction=True),
+    "adam-nesterov": lambda: gdjax.adam(0.1, nesterov=True),
+    "adamw-mask": lambda: gdjax.adamw(0.1, mask=lambda params: jax.tree.map(lambda p: np.ndim(p) > 1, params)),
+    "nadam-scheduled": lambda: gdjax.nadam(0.1, b1=gdjax.schedules.nadam_momentum(0.9)),
+    "torch.sgd": lambda: presets.torch.sgd(0.1, 0.9, dampening=0.5, weight_decay=0.1),
+    **{
+        f"torch.{name}": functools.partial(getattr(presets.torch, name), 0.1, weight_decay=0.1)
+        for name in "adam adamw adamax nadam radam rmsprop adagrad adadelta".split()
+    },
+    **{
+        f"keras.{name}": functools.partial(getattr(presets.keras, name), 0.1, weight_decay=0.1, clipnorm=1.0)
+        for name in "sgd adam adamw nadam adamax rmsprop adagrad adadelta lion lamb".split()
+    },
+    "torch.reduce_lr_on_plateau": lambda: presets.torch.reduce_lr_on_plateau(presets.torch.sgd(0.1)),
+    "keras.reduce_lr_on_plateau": lambda: presets.keras.reduce_lr_on_plateau(presets.keras.sgd(0.1, 0.9)),
     "adam-scheduled": lambda: gdjax.adam(gdjax.schedules.inverse_time_decay(0.1, 1.0), b1=lambda step: 0.9),
 }
 every_transform = pytest.mark.parametrize("make", FACTORIES.values(), ids=FACTORIES)
@@ -83,6 +123,10 @@ def test_every_public_transform_has_a_row():
     not_transforms = {"hyperparameters", "learning_rate"}
     public = {name for name, value in vars(transforms).items() if inspect.isfunction(value)} - not_transforms
     public |= {name for name, value in vars(gdjax.optimizers).items() if inspect.isfunction(value)}
+    for framework in (presets.torch, presets.keras):
+        made_there = {name for name, f in vars(framework).items() if getattr(f, "__module__", "") == framework.__name__}
+        label = framework.__name__.rsplit(".", 1)[1]
+        public |= {f"{label}.{name}" for name in made_there if name[0].islower()} - {"keras.inverse_time_decay"}
     assert public <= set(FACTORIES)
 
 

@@ -142,7 +142,7 @@ def test_gradient_with_respect_to_the_learning_rate(make, wrap):
 
 @pytest.mark.usefixtures("x64")
 def test_gradient_with_respect_to_every_hyperparameter():
-    optimizer = gdjax.adam(1e-2, eps=1e-3)
+    optimizer = gdjax.adam(1e-2, eps=1e-3, eps_root=1e-4)
     leaves, structure = jax.tree.flatten(optimizer)
     value_and_gradients = jax.jit(jax.value_and_grad(trained_loss))
     for i, gradient in enumerate(jax.tree.leaves(value_and_gradients(optimizer)[1])):

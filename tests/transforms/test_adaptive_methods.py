@@ -12,7 +12,7 @@ from gdjax import schedules, transforms
 RATE = 1e-2
 ADAPTIVE = {
     "adam": lambda: gdjax.adam(RATE),
-    "rmsprop": lambda: gdjax.rmsprop(RATE),
+    "rmsprop": lambda: gdjax.rmsprop(RATE, eps_in_sqrt=False),  # optax's ε inside the root is 1e-4 of a gradient
     "adagrad": lambda: gdjax.adagrad(RATE, 0.0),
 }
 adaptive_ones = pytest.mark.parametrize("make", ADAPTIVE.values(), ids=ADAPTIVE)

@@ -55,10 +55,10 @@ def test_a_schedule_does_not_change_the_state(optimizer):
 def test_all_hyperparameters_can_be_read():
     state = after(gdjax.adam(0.1, b1=0.8, b2=halving, eps=1e-3), 2)
     numbers = {name: float(value) for name, value in state.hyperparameters.items()}
-    assert len(numbers) == 4
+    assert len(numbers) == 5
     assert numbers["learning_rate"] == pytest.approx(0.1)
     assert numbers["eps"] == pytest.approx(1e-3)
-    rest = [value for name, value in numbers.items() if name not in ("learning_rate", "eps")]
+    rest = [value for name, value in numbers.items() if name not in ("learning_rate", "eps", "eps_root")]
     assert sorted(rest) == pytest.approx([0.2, 0.6])  # kept as 1 - decay
 
 

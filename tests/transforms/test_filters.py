@@ -60,7 +60,7 @@ def test_a_16_bit_memory_does_not_lose_small_gradients():
 
 
 def test_only_filters_look_ahead():
-    with pytest.raises(TypeError, match=r"`filter` must be a filter such as `accumulate\(0.9\)`"):
+    with pytest.raises(TypeError, match=r"`filter` must be a filter such as `ema\(0.9\)`"):
         transforms.nesterov(gdjax.gd(0.1))
 
 
