@@ -10,6 +10,7 @@ from gdjax import transforms as transforms
 from gdjax.data import full_batch as full_batch
 from gdjax.data import mini_batch as mini_batch
 from gdjax.data import stochastic as stochastic
+from gdjax.engine.fit import NonFiniteError as NonFiniteError
 from gdjax.engine.fit import fit as fit
 from gdjax.engine.training import training as training
 from gdjax.optimizers import adabelief as adabelief

@@ -15,11 +15,13 @@ import numpy as np
 
 from gdjax import checks
 from gdjax.data.regimes import Regime
+from gdjax.engine.averaging import averaged
 from gdjax.engine.evaluation import evaluate, judges_of
 from gdjax.engine.history import History, Recorder
 from gdjax.engine.interrupt import interruptible
 from gdjax.engine.progress import progress_bar
 from gdjax.engine.training import Record, Training, TrainingState, training
+from gdjax.transforms.base import GradientTransformation
 from gdjax.types import Batch, LossFn, Params
 
 CHUNK_SECONDS = 0.25
@@ -46,6 +48,19 @@ class Result:
     interrupted: bool
     """Whether Ctrl-C ended the run early."""
 
+    @property
+    def average(self) -> Params:
+        """The averaged parameters; None where no average was asked for."""
+        return self.state.average
+
+
+class NonFiniteError(FloatingPointError):
+    """A step whose loss, gradient or update was not finite; `result` holds the run up to it."""
+
+    def __init__(self, message: str, result: Result) -> None:
+        super().__init__(message)
+        self.result = result
+
 
 @functools.partial(jax.jit, static_argnames="capacity", donate_argnames="state")
 def _run(run: Training, state: TrainingState, data: Batch, stop: Any, capacity: int) -> tuple[TrainingState, Record]:
@@ -69,6 +84,8 @@ def fit(
     validation: Batch | None = None,
     metrics: dict[str, Callable] | None = None,
     record: Callable | None = None,
+    average: GradientTransformation | None = None,
+    non_finite: str = "keep",
     progress: bool = False,
     check_finite: bool = True,
 ) -> Result:
@@ -93,6 +110,10 @@ def fit(
       metrics: {name: function of (params, batch)}, computed after each epoch on the validation data, or on
         the training data where there is none.
       record: `record(params, gradients, updates, optimizer_state) -> {name: array}`, columns for each step.
+      average: a filter such as `transforms.ema(0.999)` under which the parameters are averaged, debiased, and
+        evaluated beside them; see `gdjax.training`.
+      non_finite: what becomes of a step whose loss, gradient or update is not finite: "keep" it, "skip" it whole, or
+        "raise" after the chunk, with the last finite parameters; see `gdjax.training`.
       progress: show a bar (needs tqdm).
       check_finite: refuse data with NaN or infinite numbers.
 
@@ -101,6 +122,7 @@ def fit(
 
     Raises:
       ValueError, TypeError: before anything is compiled, if an argument is wrong.
+      NonFiniteError: under `non_finite="raise"`, naming epoch and step; its `result` is what was trained before.
 
     >>> import jax.numpy as jnp, gdjax
     >>> x = jnp.arange(8.0)
@@ -110,7 +132,7 @@ def fit(
     >>> round(float(result.params), 3), result.history.step_loss.shape
     (3.0, (150,))
     """
-    run = training(loss_fn, optimizer=optimizer, regime=regime, record=record)
+    run = training(loss_fn, optimizer=optimizer, regime=regime, record=record, average=average, non_finite=non_finite)
     epochs = checks.integer("epochs", epochs, least=0)
     per_epoch = regime.steps_per_epoch(checks.rows("data", data))
     if epochs * per_epoch >= 2**31:
@@ -129,6 +151,7 @@ def fit(
         state = run.init(params, seed, model_state=model_state)
     else:
         _check_state(run, state, per_epoch)
+    state = state._replace(epochs=jnp.asarray(epochs, jnp.int32))
     state = jax.tree.map(_own, state)  # the run gives its state's memory away
     judge = functools.partial(_evaluate, loss=None if validation is None else run.loss, metrics=judges)
     judged = data if validation is None else validation
@@ -139,7 +162,7 @@ def fit(
     recorder = Recorder()
     step, total = int(state.epoch) * per_epoch + int(state.step), epochs * per_epoch
     capacity = RECORD_STEPS if record is None else RECORD_STEPS_OF_USERS
-    chunk = 1
+    chunk, made, bad_step = 1, 0, None
     with interruptible() as interrupted, progress_bar(epochs, step / per_epoch, unit="epochs", shown=progress) as bar:
         bar.say("compiling")
         while step < total and not interrupted():
@@ -152,8 +175,16 @@ def fit(
             seconds, made = time.perf_counter() - started, stop - step
             chunk = _next_chunk(chunk, made, seconds)
             step = stop
+            bad_step = _first_bad(rows) if non_finite == "raise" else None
+            if bad_step is not None:
+                recorder.drop_from(bad_step)
+                break
             if looks and step % per_epoch == 0:
                 values = judge((state.trainable, state.held), state.model_state, judged)
+                if average is not None:
+                    recorder.averages.append(
+                        judge((averaged(state.average_state, state.trainable), state.held), state.model_state, judged)
+                    )
                 if validation is not None:
                     state = state._replace(epoch_value=values["loss"].astype(state.epoch_value.dtype))
                 recorder.evaluations.append({name: np.asarray(value) for name, value in values.items()})
@@ -161,7 +192,21 @@ def fit(
             bar.reach(step / per_epoch, recorder.last_loss)
         ended_early = step < total
     history = recorder.history(tuple(metrics or ()), validated=validation is not None)
-    return Result(state.params, state, history, ended_early)
+    result = Result(state.params, state, history, ended_early)
+    if bad_step is not None:
+        epoch, step_of_epoch = divmod(step - made + bad_step, per_epoch)
+        raise NonFiniteError(
+            f"the run must stay finite, but at epoch {epoch}, step {step_of_epoch} (both counted from 0), loss, "
+            f"gradient or update was not, and the loss was {recorder.lost_loss}; `.result` holds the run before it.",
+            result,
+        )
+    return result
+
+
+def _first_bad(rows: Record) -> int | None:
+    """The first step of a chunk that was not made, counted within it."""
+    skipped = np.asarray(rows.recorded["skipped"])[: int(rows.count)]
+    return int(np.argmax(skipped > 0)) if skipped.any() else None
 
 
 def _check_state(run: Training, state: TrainingState, per_epoch: int) -> None:

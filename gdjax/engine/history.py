@@ -21,7 +21,12 @@ class History:
     metrics: dict[str, np.ndarray]
     """Each metric after each epoch, on the validation data where there is some [epochs]."""
     recorded: dict[str, np.ndarray]
-    """What `record=` returned in each step [steps, ...]."""
+    """What `record=` returned in each step [steps, ...]; with `non_finite=` also "skipped", how many steps of the run had
+    not been made after each."""
+    average_validation_loss: np.ndarray | None = None
+    """As `validation_loss`, of the averaged parameters; None without an average or validation data."""
+    average_metrics: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    """As `metrics`, of the averaged parameters; empty without an average."""
 
 
 def _filled(column: Any, count: int) -> np.ndarray:
@@ -36,6 +41,8 @@ class Recorder:
         self.chunks: list = []
         self.epoch_losses: list = []
         self.evaluations: list[dict[str, np.ndarray]] = []
+        self.averages: list[dict[str, np.ndarray]] = []
+        self.lost_loss = np.nan
 
     def add(self, record: Any, step: int, steps_per_epoch: int) -> None:
         """A chunk's record, that began after `step` steps of the run."""
@@ -46,8 +53,16 @@ class Recorder:
             **{f"recorded.{name}": _filled(column, count) for name, column in record.recorded.items()},
         }
         self.chunks.append(columns)
-        ends = np.arange(step + 1, step + count + 1) % steps_per_epoch == 0
-        self.epoch_losses.append(_filled(record.loss, count)[ends])
+        self.ends = np.arange(step + 1, step + count + 1) % steps_per_epoch == 0
+        self.epoch_losses.append(_filled(record.loss, count)[self.ends])
+
+    def drop_from(self, row: int) -> None:
+        """Forget the last chunk's steps from `row` on, and keep the loss of the first of them."""
+        chunk = self.chunks[-1]
+        self.lost_loss = float(chunk["step_loss"][row])
+        self.chunks[-1] = {name: column[:row] for name, column in chunk.items()}
+        ends = self.ends[:row]
+        self.epoch_losses[-1] = self.epoch_losses[-1][: int(ends.sum())]
 
     @property
     def last_loss(self) -> float:
@@ -60,15 +75,17 @@ class Recorder:
         def column(name: str) -> np.ndarray:
             return np.concatenate([chunk[name] for chunk in self.chunks]) if self.chunks else np.zeros(0, np.float32)
 
-        def evaluated(name: str) -> np.ndarray:
-            return np.asarray([row[name] for row in self.evaluations], np.float32 if not self.evaluations else None)
+        def evaluated(name: str, rows: list) -> np.ndarray:
+            return np.asarray([row[name] for row in rows], np.float32 if not rows else None)
 
         names = [name for name in (self.chunks[0] if self.chunks else ()) if name.startswith("recorded.")]
         return History(
             loss=np.concatenate(self.epoch_losses) if self.epoch_losses else np.zeros(0, np.float32),
             step_loss=column("step_loss"),
             learning_rate=column("learning_rate"),
-            validation_loss=evaluated("loss") if validated else None,
-            metrics={name: evaluated(name) for name in metric_names},
+            validation_loss=evaluated("loss", self.evaluations) if validated else None,
+            metrics={name: evaluated(name, self.evaluations) for name in metric_names},
             recorded={name.removeprefix("recorded."): column(name) for name in names},
+            average_validation_loss=evaluated("loss", self.averages) if validated and self.averages else None,
+            average_metrics={name: evaluated(name, self.averages) for name in metric_names if self.averages},
         )

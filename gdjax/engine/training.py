@@ -17,11 +17,13 @@ import optax
 from gdjax import checks
 from gdjax.data.regimes import Regime, RunKeys, Slices, run_keys
 from gdjax.dtypes import float_dtype
+from gdjax.engine.averaging import averaged, averaging
 from gdjax.engine.loss import Callee, callee
 from gdjax.engine.parameters import Held, merge, split
 from gdjax.transforms.base import GradientTransformation, lift
 from gdjax.transforms.clock import learning_rate
 from gdjax.transforms.compensated import CompensatedSum, zero_sum
+from gdjax.transforms.non_finite import all_finite
 from gdjax.types import Batch, LossFn, OptState, Params
 
 
@@ -45,11 +47,26 @@ class TrainingState(NamedTuple):
     """Sum of row losses in the current epoch."""
     epoch_value: jax.Array
     """The last finished epoch's loss (validation loss where there is one), NaN before; shape ()."""
+    skipped: jax.Array
+    """Steps that were not finite and not made, int32, shape ()."""
+    rows_skipped: jax.Array
+    """Their rows in the current epoch, a float, shape ()."""
+    average_state: Any
+    """The state of the parameters' average; None where none is kept."""
+    epochs: jax.Array | None = None
+    """How many epochs the run shall have in all, int32, shape (); None where nobody has said. `per_run` asks."""
 
     @property
     def params(self) -> Params:
         """The parameters, with every leaf as `init` got it but for the training."""
         return merge(self.trainable, self.held)
+
+    @property
+    def average(self) -> Params:
+        """The averaged parameters, like `params`; None where no average is kept."""
+        if self.average_state is None:
+            return None
+        return merge(averaged(self.average_state, self.trainable), self.held)
 
 
 class Record(NamedTuple):
@@ -64,7 +81,8 @@ class Record(NamedTuple):
     learning_rate: jax.Array
     """The rate that acted [steps]; NaN where the optimizer does not tell."""
     recorded: dict[str, jax.Array]
-    """What `record=` returned, stacked [steps, ...]."""
+    """What `record=` returned, stacked [steps, ...]; with `non_finite=` also "skipped", how many steps of the run had
+    not been made after this one."""
 
 
 class _Moving(NamedTuple):
@@ -74,6 +92,9 @@ class _Moving(NamedTuple):
     optimizer_state: OptState
     model_state: Any
     loss_sum: CompensatedSum
+    skipped: jax.Array
+    rows_skipped: jax.Array
+    average_state: Any
 
 
 @jax.tree_util.register_dataclass
@@ -85,6 +106,8 @@ class Training:
     loss: Callee = dataclasses.field(metadata={"static": True})
     regime: Regime = dataclasses.field(metadata={"static": True})
     record: Callable | None = dataclasses.field(metadata={"static": True})
+    average: GradientTransformation | None = None
+    non_finite: str = dataclasses.field(default="keep", metadata={"static": True})
 
     def init(self, params: Params, seed: Any = 0, *, model_state: Any = None) -> TrainingState:
         """The state before the first step.
@@ -126,6 +149,9 @@ class Training:
             keys=keys,
             loss_sum=zero_sum(),
             epoch_value=jnp.full((), jnp.nan, float_dtype()),
+            skipped=jnp.zeros((), jnp.int32),
+            rows_skipped=jnp.zeros((), float_dtype()),
+            average_state=None if self.average is None else self.average.init(trainable),
         )
 
     def epoch(self, state: TrainingState, data: Batch) -> tuple[TrainingState, Record]:
@@ -274,6 +300,7 @@ class Training:
                 model = merge(trainable, state.held)
                 return self.loss.loss(model, batch, key=key, training=True, model_state=model_state)
 
+            position = {"epoch": state.epoch, "epoch_fraction": jnp.asarray(i, float_type) / slices.steps}
             (loss, model_state), gradients = jax.value_and_grad(objective, has_aux=True)(moving.trainable)
             # JAX's gradient of a real loss at complex parameters is the conjugate of the direction of ascent.
             gradients = jax.tree.map(jnp.conj, gradients)
@@ -282,31 +309,47 @@ class Training:
                 moving.optimizer_state,
                 moving.trainable,
                 value=loss,
-                epoch=state.epoch,
-                epoch_fraction=jnp.asarray(i, float_type) / slices.steps,
+                rows=rows,
                 epoch_value=state.epoch_value,
+                **position,
+                **({} if state.epochs is None else {"epochs": state.epochs}),
             )
+            trainable = optax.apply_updates(moving.trainable, updates)
             step_loss = loss.astype(float_type)
-            loss_sum = moving.loss_sum.add(rows * step_loss)
-            seen = jnp.asarray(i, float_type) * slices.rows + rows
+            average_state = moving.average_state
+            if self.average is not None:
+                _, average_state = self.average.update(trainable, average_state, trainable, **position)
+            made = moving._replace(
+                trainable=trainable,
+                optimizer_state=optimizer_state,
+                model_state=model_state,
+                loss_sum=moving.loss_sum.add(rows * step_loss),
+                average_state=average_state,
+            )
+            if self.non_finite != "keep":
+                sound = all_finite((loss, gradients, updates))
+                if self.non_finite == "raise":
+                    sound &= moving.skipped == 0
+                not_made = moving._replace(skipped=moving.skipped + 1, rows_skipped=moving.rows_skipped + rows)
+                made = jax.tree.map(functools.partial(jnp.where, sound), made, not_made)
+            seen = jnp.asarray(i, float_type) * slices.rows + rows - made.rows_skipped
             row = {
-                "loss": loss_sum.value / seen,
+                "loss": made.loss_sum.value / seen,
                 "step_loss": step_loss,
                 "learning_rate": learning_rate(optimizer_state).astype(float_type),
-                "recorded": {},
+                "recorded": {} if self.non_finite == "keep" else {"skipped": made.skipped},
             }
-            trainable = optax.apply_updates(moving.trainable, updates)
             if self.record is not None:
                 model = merge(moving.trainable, state.held)
-                row["recorded"] = _columns(self.record(model, gradients, updates, optimizer_state))
-            return _Moving(trainable, optimizer_state, model_state, loss_sum), row
+                row["recorded"] |= _columns(self.record(model, gradients, updates, optimizer_state))
+            return made, row
 
         return advance, ids
 
     def _arrive(self, state: TrainingState, moving: _Moving, step: Any, slices: Slices) -> TrainingState:
         """The state after `step` steps of the epoch; after its last one, the start of the next."""
         finished = step == slices.steps
-        mean = moving.loss_sum.value / slices.seen
+        mean = moving.loss_sum.value / (slices.seen - moving.rows_skipped)
         return state._replace(
             epoch=state.epoch + finished.astype(jnp.int32),
             step=jnp.where(finished, 0, step).astype(jnp.int32),
@@ -314,6 +357,9 @@ class Training:
             optimizer_state=moving.optimizer_state,
             model_state=moving.model_state,
             loss_sum=jax.tree.map(lambda x: jnp.where(finished, 0, x), moving.loss_sum),
+            skipped=moving.skipped,
+            rows_skipped=jnp.where(finished, 0, moving.rows_skipped),
+            average_state=moving.average_state,
             epoch_value=jnp.where(finished, mean, state.epoch_value),
         )
 
@@ -333,7 +379,7 @@ def _strong(leaf: Any) -> Any:
 
 
 def _moving(state: TrainingState) -> _Moving:
-    return _Moving(state.trainable, state.optimizer_state, state.model_state, state.loss_sum)
+    return _Moving(*(getattr(state, name) for name in _Moving._fields))
 
 
 def _part(ids: jax.Array | None, i: Any, rows: int) -> jax.Array | None:
@@ -345,7 +391,15 @@ def _put(column: jax.Array, value: jax.Array, at: Any) -> jax.Array:
     return column.at[at].set(value, mode="promise_in_bounds")
 
 
-def training(loss_fn: LossFn, *, optimizer: Any, regime: Regime, record: Callable | None = None) -> Training:
+def training(
+    loss_fn: LossFn,
+    *,
+    optimizer: Any,
+    regime: Regime,
+    record: Callable | None = None,
+    average: GradientTransformation | None = None,
+    non_finite: str = "keep",
+) -> Training:
     """A training run as pure functions `init`, `epoch` and `steps`.
 
     Args:
@@ -356,12 +410,18 @@ def training(loss_fn: LossFn, *, optimizer: Any, regime: Regime, record: Callabl
       regime: `full_batch()`, `stochastic()` or `mini_batch(batch_size)`.
       record: `record(params, gradients, updates, optimizer_state) -> {name: array}`, called in every step
         (before the update is applied) to add columns to the record.
+      average: a linear filter under which an average of the parameters is kept beside them, debiased: the moving
+        average `transforms.ema(0.999)`, or `transforms.weighted_sum(schedules.window(start, stop))`, uniform over a
+        window of updates. It is `state.average`.
+      non_finite: what becomes of a step whose loss, gradient or update is not finite. "keep" makes it. "skip" leaves
+        parameters, moments, counts, model state and the epoch's loss as they were. "raise" leaves them as they were
+        from there on, and `fit` raises after the chunk.
 
     Returns:
       A `Training`.
 
     Raises:
-      TypeError: if an argument is of the wrong kind.
+      ValueError, TypeError: if an argument is of the wrong kind.
 
     >>> import jax.numpy as jnp, gdjax
     >>> run = gdjax.training(lambda w, x: jnp.mean((w - x) ** 2), optimizer=gdjax.gd(0.5), regime=gdjax.full_batch())
@@ -373,4 +433,6 @@ def training(loss_fn: LossFn, *, optimizer: Any, regime: Regime, record: Callabl
         raise TypeError(f"`regime` must be made by full_batch, stochastic or mini_batch, got {regime!r}.")
     if record is not None and not callable(record):
         raise TypeError(f"`record` must be a function, got {record!r}.")
-    return Training(lift("optimizer", optimizer), callee("loss_fn", loss_fn), regime, record)
+    checks.choice("non_finite", non_finite, ("keep", "skip", "raise"))
+    average = None if average is None else averaging(average)
+    return Training(lift("optimizer", optimizer), callee("loss_fn", loss_fn), regime, record, average, non_finite)

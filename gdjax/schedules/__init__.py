@@ -12,6 +12,7 @@ from gdjax.schedules.combinators import product as product
 from gdjax.schedules.combinators import restarts as restarts
 from gdjax.schedules.constants import constant as constant
 from gdjax.schedules.constants import piecewise_constant as piecewise_constant
+from gdjax.schedules.constants import window as window
 from gdjax.schedules.cycles import cyclic as cyclic
 from gdjax.schedules.cycles import one_cycle as one_cycle
 from gdjax.schedules.decays import exponential_decay as exponential_decay

@@ -33,7 +33,7 @@ def as_integer(x: Any) -> jax.Array:
     """
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.integer):
-        raise TypeError(f"`step` and `epoch` must be integers, got {x!r}.")
+        raise TypeError(f"steps and epochs must be counted in integers, got {x!r}.")
     return x.astype(jnp.result_type(int))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from gdjax import checks
-from gdjax.schedules.base import MOST_UNITS, Position, Schedule, as_float, registered
+from gdjax.schedules.base import MOST_UNITS, Position, Schedule, as_float, count, registered
 from gdjax.types import Number
 
 
@@ -74,3 +74,32 @@ def piecewise_constant(init_value: Number, boundaries_and_scales: Mapping[int, N
         tuple(map(int, boundaries)),
         tuple(checks.non_negative(f"{name}[{boundary}]", boundaries_and_scales[boundary]) for boundary in boundaries),
     )
+
+
+@registered
+class _Window(Schedule):
+    start: Any
+    stop: Any
+
+    def at(self, position: Position) -> Any:
+        inside = position.reached(self.start)
+        if self.stop is not None:
+            inside &= ~position.reached(self.stop)
+        return jnp.where(inside, as_float(1), as_float(0))
+
+
+def window(start: int, stop: int | None = None) -> Schedule:
+    """1 from unit `start` on and 0 from `stop` on, 0 before: what to count, and what not.
+
+    Args:
+      start: the first step (or epoch, under `per_epoch`) that counts, at least 0.
+      stop: the first that does not count any more, at least 0; None for none.
+
+    Raises:
+      ValueError, TypeError: if an argument is out of its range.
+
+    >>> schedule = window(10, 20)
+    >>> [int(schedule(t)) for t in (0, 9, 10, 19, 20)]
+    [0, 0, 1, 1, 0]
+    """
+    return _Window(count("start", start, least=0), None if stop is None else count("stop", stop, least=0))

@@ -115,9 +115,11 @@ def one_cycle(
     transition_steps = count("transition_steps", transition_steps)
     pct_start = checks.number("pct_start", pct_start, "lie in [0, 1)", lambda x: 0 <= x < 1)
     if isinstance(pct_start, float) and isinstance(transition_steps, int):
-        peak_step: Any = int(pct_start * transition_steps)  # in float32, 0.29 of 100 steps would be one step more
+        # In float32, 0.29 of 100 steps would be one step more.
+        peak_step: Any = min(int(pct_start * transition_steps), transition_steps - 1)
     else:
-        peak_step = jnp.floor(as_float(pct_start) * as_float(transition_steps)).astype(jnp.int32)
+        last = as_integer(transition_steps) - 1
+        peak_step = jnp.minimum(jnp.floor(as_float(pct_start) * as_float(transition_steps)).astype(last.dtype), last)
     return _OneCycle(
         checks.non_negative("peak_value", peak_value),
         peak_step,

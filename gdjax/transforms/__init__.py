@@ -1,5 +1,6 @@
 """The algebra: transforms that compose into every optimizer."""
 
+from gdjax.transforms.accumulation import accumulate_gradients as accumulate_gradients
 from gdjax.transforms.adaptive_methods import adaptive as adaptive
 from gdjax.transforms.adaptive_methods import quotient as quotient
 from gdjax.transforms.adaptive_methods import root as root
@@ -22,9 +23,12 @@ from gdjax.transforms.look_ahead import nesterov_corrected as nesterov_corrected
 from gdjax.transforms.look_ahead import two_speed as two_speed
 from gdjax.transforms.maxima import ema_of_max as ema_of_max
 from gdjax.transforms.maxima import running_max as running_max
+from gdjax.transforms.non_finite import skip_non_finite as skip_non_finite
 from gdjax.transforms.plateau import reduce_on_plateau as reduce_on_plateau
 from gdjax.transforms.plateau_rate import rate_on_plateau as rate_on_plateau
 from gdjax.transforms.rectification import rectified as rectified
+from gdjax.transforms.rounding import kahan as kahan
+from gdjax.transforms.rounding import stochastic_rounding as stochastic_rounding
 from gdjax.transforms.scaling import dampen as dampen
 from gdjax.transforms.scaling import scale_by_learning_rate as scale_by_learning_rate
 from gdjax.transforms.signs import negate as negate
