@@ -18,20 +18,37 @@ import numpy as np
 import optax
 
 from gdjax import checks
+from gdjax import optimizers as family
 from gdjax.data.regimes import Regime, run_keys
 from gdjax.engine.evaluation import evaluate, judges_of
 from gdjax.engine.loss import Callee, callee
 from gdjax.engine.parameters import split
 from gdjax.engine.progress import progress_bar
-from gdjax.optimizers import adagrad, adam, gd, heavy_ball, momentum, rmsprop
 from gdjax.report.cells import Cell, Curves
 from gdjax.report.rows import Budget, Comparison, Row
 from gdjax.report.schedules import CONSTANT
 from gdjax.report.statistics import tied
 from gdjax.types import Batch, LossFn, Params
 
-CUSTOMARY = {gd: 0.1, momentum: 0.1, heavy_ball: 0.01, adagrad: 0.1, rmsprop: 1e-3, adam: 1e-3}
-"""The learning rate that each optimizer is usually given."""
+CUSTOMARY = {
+    family.gd: 0.1,
+    family.momentum: 0.1,
+    family.heavy_ball: 0.01,
+    family.adagrad: 0.1,
+    family.rmsprop: 1e-3,
+    family.adam: 1e-3,
+    family.adamw: 1e-3,
+    family.amsgrad: 1e-3,
+    family.adamax: 2e-3,
+    family.nadam: 2e-3,
+    family.radam: 1e-3,
+    family.adabelief: 1e-3,
+    family.yogi: 1e-2,
+    family.adadelta: 1.0,
+    family.lion: 1e-4,
+    family.lamb: 1e-3,
+}
+"""The learning rate that each optimizer is usually given: its paper's, or PyTorch's default."""
 
 GRID_STEPS = 3
 """Half-decade steps of a grid on each side of the customary rate."""
