@@ -11,7 +11,7 @@ import optax
 import pytest
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
-EXAMPLE, ALGEBRA, MODEL, LOOP = (
+EXAMPLE, ALGEBRA, MODEL, MORE, LOOP = (
     "\n".join(line.removeprefix(indent) for line in code.splitlines())
     for indent, code in re.findall(r"^( *)```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 )
@@ -52,6 +52,16 @@ def test_model_with_dropout(example):
     assert history.validation_loss.shape == (30,)
     assert history.validation_loss[-1] < history.validation_loss[0]
     np.testing.assert_allclose(history.learning_rate[[0, 20, 40]], [1e-3, 5e-4, 2.5e-4], rtol=1e-6)
+
+
+def test_what_a_run_can_also_do(example):
+    names = dict(example)
+    exec(MORE, names)
+    result = names["result"]
+    assert result.history.loss[-1] < 0.5 * result.history.loss[0]
+    assert int(result.state.optimizer_state.inner[1].count) == 950
+    assert not np.array_equal(result.average["a"], result.params["a"])
+    assert names["half"].init(jnp.ones(2, jnp.bfloat16))
 
 
 def test_own_loop(example):
