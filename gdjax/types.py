@@ -1,10 +1,13 @@
 """The words that the whole library speaks."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
+import jax.export
 import numpy as np
+
+T = TypeVar("T", bound=type)
 
 Number = float | int | jax.Array | np.ndarray | np.generic
 """A scalar: a Python or NumPy number, a concrete or a traced JAX array of shape ()."""
@@ -26,3 +29,9 @@ LossFn = Callable[..., Any]
 
 Keyword-only arguments that it names are passed: `key`, `training`, `model_state`.
 """
+
+
+def state(cls: T) -> T:
+    """Makes a named tuple a state that `jax.export` can save as part of a program."""
+    jax.export.register_namedtuple_serialization(cls, serialized_name=f"{cls.__module__}.{cls.__qualname__}")
+    return cls

@@ -21,8 +21,8 @@ class History:
     metrics: dict[str, np.ndarray]
     """Each metric after each epoch, on the validation data where there is some [epochs]."""
     recorded: dict[str, np.ndarray]
-    """What `record=` returned in each step [steps, ...]; with `non_finite=` also "skipped", how many steps of the run had
-    not been made after each."""
+    """What `record=` returned in each step [steps, ...]; with `non_finite=` also "skipped", how many steps of the run
+    had not been made after each."""
     average_validation_loss: np.ndarray | None = None
     """As `validation_loss`, of the averaged parameters; None without an average or validation data."""
     average_metrics: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)

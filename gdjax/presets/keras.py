@@ -38,9 +38,10 @@ from gdjax.transforms.plateau_rate import rate_on_plateau, starting_rate
 from gdjax.transforms.signs import sign
 from gdjax.transforms.trust_ratio import norm, trust_ratio
 from gdjax.transforms.units import unit_corrected
-from gdjax.types import OptState, Params, Updates
+from gdjax.types import OptState, Params, Updates, state
 
 
+@state
 class DescendState(NamedTuple):
     """The states of the steps, and of the memory behind the learning rate."""
 

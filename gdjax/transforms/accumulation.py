@@ -21,9 +21,10 @@ from gdjax.transforms.base import (
 )
 from gdjax.transforms.filters import Filter, remember
 from gdjax.transforms.non_finite import all_finite
-from gdjax.types import OptState, Params, Updates
+from gdjax.types import OptState, Params, Updates, state
 
 
+@state
 class AccumulationState(NamedTuple):
     """What the micro-batches since the last update have brought."""
 

@@ -23,7 +23,7 @@ from gdjax.transforms.base import (
     transformation,
     widen,
 )
-from gdjax.types import OptState, Params, Updates
+from gdjax.types import OptState, Params, Updates, state
 
 
 def safe_root(v: jax.Array) -> jax.Array:
@@ -76,6 +76,7 @@ def root(magnitude: GradientTransformation, *, eps: Any = None, eps_root: Any = 
     return transformation(_Root(lift("magnitude", magnitude), _eps("eps", eps), _eps("eps_root", eps_root)))
 
 
+@state
 class AdaptiveState(NamedTuple):
     """The states of the two transforms."""
 

@@ -37,7 +37,7 @@ class Rule:
 
     def init(self, params: Params) -> OptState:
         """The state before the first update; looks at shapes and dtypes only."""
-        return optax.EmptyState()
+        return ()
 
     def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra: Any) -> tuple:
         """(new updates, new state)."""

@@ -20,7 +20,7 @@ from gdjax.dtypes import arithmetic_dtype, float_dtype, is_trainable, real_dtype
 from gdjax.transforms.base import GradientTransformation, Rule, divide, is_zero, lift, multiply, transformation, widen
 from gdjax.transforms.compensated import CompensatedSum, zero_sum
 from gdjax.transforms.filters import LinearFilter, WeighingFilter, answer
-from gdjax.types import Params, Updates
+from gdjax.types import Params, Updates, state
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,6 +54,7 @@ def respond(response: GradientTransformation, state: Any) -> tuple[jax.Array, An
     return jnp.asarray(answer), state
 
 
+@state
 class BiasCorrectedState(NamedTuple):
     """The state of a bias-corrected filter."""
 

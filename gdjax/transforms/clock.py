@@ -15,9 +15,10 @@ from gdjax import checks
 from gdjax.dtypes import float_dtype
 from gdjax.schedules import Schedule
 from gdjax.transforms.base import GradientTransformation, Rule, lift, narrow, transformation, widen
-from gdjax.types import OptState, Params, Updates
+from gdjax.types import OptState, Params, Updates, state
 
 
+@state
 class ClockState(NamedTuple):
     """The step count, the hyperparameters that acted last, and the optimizer's own state."""
 

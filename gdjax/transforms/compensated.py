@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.dtypes import float_dtype
+from gdjax.types import state
 
 
+@state
 class CompensatedSum(NamedTuple):
     """A total in two floats, float32 (float64 under x64), shape () each."""
 

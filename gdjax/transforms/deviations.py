@@ -29,7 +29,7 @@ from gdjax.transforms.filters import (
     remember,
     square,
 )
-from gdjax.types import OptState, Params, Updates
+from gdjax.types import OptState, Params, Updates, state
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,6 +62,7 @@ def surprise() -> GradientTransformation:
     return transformation(_Surprise())
 
 
+@state
 class Moments(NamedTuple):
     """Mean and variance, trees like the parameters."""
 

@@ -26,7 +26,7 @@ from gdjax.dtypes import (
 )
 from gdjax.schedules import complement, non_negative
 from gdjax.transforms.base import GradientTransformation, Rule, multiply, scalar, static, transformation
-from gdjax.types import Number, Params, Updates
+from gdjax.types import Number, Params, Updates, state
 
 
 def interpolate(v: jax.Array, x: jax.Array, weight: jax.Array) -> jax.Array:
@@ -48,6 +48,7 @@ def bounded(v: jax.Array) -> jax.Array:
     return jnp.minimum(v, jnp.finfo(v.dtype).max)
 
 
+@state
 class FilterState(NamedTuple):
     """The memory of a filter."""
 

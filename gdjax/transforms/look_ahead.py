@@ -15,7 +15,7 @@ from gdjax.transforms.base import GradientTransformation, Rule, elementwise, mul
 from gdjax.transforms.bias_correction import BiasCorrectedState, SelfCorrected
 from gdjax.transforms.compensated import CompensatedSum, zero_sum
 from gdjax.transforms.filters import Filter, FilterState, LinearFilter, answer, kept, remember
-from gdjax.types import OptState, Params, Updates
+from gdjax.types import OptState, Params, Updates, state
 
 
 def _filter(name: str, filter: Any, kind: type = Filter) -> GradientTransformation:
@@ -57,6 +57,7 @@ def nesterov(filter: GradientTransformation) -> GradientTransformation:
     return transformation(_Nesterov(_filter("filter", filter)))
 
 
+@state
 class NesterovCorrectedState(NamedTuple):
     """The average, and what the momentum schedule has made of a gradient of one."""
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from gdjax.dtypes import is_trainable
 from gdjax.transforms.base import GradientTransformation, Rule, lift, transformation
-from gdjax.types import OptState, Params, Updates
+from gdjax.types import OptState, Params, Updates, state
 
 
 def all_finite(tree: Any) -> jax.Array:
@@ -17,6 +17,7 @@ def all_finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.stack(finite)) if finite else jnp.ones((), bool)
 
 
+@state
 class SkipState(NamedTuple):
     """How often nothing was done, and the optimizer's own state."""
 

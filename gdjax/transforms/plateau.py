@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from gdjax import checks
 from gdjax.dtypes import float_dtype
 from gdjax.transforms.base import GradientTransformation, Rule, elementwise, multiply, scalar, static, transformation
-from gdjax.types import Number, Params, Updates
+from gdjax.types import Number, Params, Updates, state
 
 
+@state
 class PlateauState(NamedTuple):
     """What the judge remembers; all scalars."""
 

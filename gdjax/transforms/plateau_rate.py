@@ -10,9 +10,10 @@ from gdjax.dtypes import float_dtype
 from gdjax.schedules import Schedule, product
 from gdjax.transforms.base import GradientTransformation, Rule, lift, transformation
 from gdjax.transforms.plateau import PlateauState
-from gdjax.types import OptState, Params, Updates
+from gdjax.types import OptState, Params, Updates, state
 
 
+@state
 class RateState(NamedTuple):
     """The judge, and the state of the optimizer, whose learning rate it has scaled."""
 

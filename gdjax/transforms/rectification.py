@@ -20,9 +20,10 @@ from gdjax.transforms.base import GradientTransformation, Rule, divide, elementw
 from gdjax.transforms.bias_correction import respond, response_of
 from gdjax.transforms.compensated import CompensatedSum, zero_sum
 from gdjax.transforms.filters import WeighingFilter
-from gdjax.types import OptState, Params, Updates
+from gdjax.types import OptState, Params, Updates, state
 
 
+@state
 class RectifiedState(NamedTuple):
     """The size's own state, the filter's response, and the mean age of the gradients that it remembers."""
 

@@ -17,7 +17,7 @@ import numpy as np
 from gdjax import checks
 from gdjax.dtypes import accumulator_dtype, arithmetic_dtype, cast, is_trainable, stored_dtype
 from gdjax.transforms.base import GradientTransformation, Rule, narrow, static, transformation, widen
-from gdjax.types import OptState, Params, Updates
+from gdjax.types import OptState, Params, Updates, state
 
 
 def _need_params(updates: Updates, params: Params | None) -> Updates:
@@ -28,6 +28,7 @@ def _need_params(updates: Updates, params: Params | None) -> Updates:
     return wide
 
 
+@state
 class KahanState(NamedTuple):
     """What rounding has taken so far, and owes."""
 
@@ -94,6 +95,7 @@ def kahan(*, accumulator_dtype: Any = None) -> GradientTransformation:
     return transformation(_Kahan(checks.float_type(accumulator_dtype)))
 
 
+@state
 class StochasticRoundingState(NamedTuple):
     """How many updates have been rounded."""
 

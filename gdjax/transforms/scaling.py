@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from gdjax import checks
 from gdjax.schedules import non_negative, scheduled
 from gdjax.transforms.base import GradientTransformation, Rule, elementwise, multiply, scalar, transformation
-from gdjax.types import OptState, Params, Updates
+from gdjax.types import OptState, Params, Updates, state
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,6 +32,7 @@ def scale_by_learning_rate(learning_rate: Any) -> GradientTransformation:
     return transformation(_ScaleByLearningRate(non_negative("learning_rate", learning_rate)))
 
 
+@state
 class DampenState(NamedTuple):
     """Whether a gradient has been seen."""
 

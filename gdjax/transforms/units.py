@@ -19,9 +19,10 @@ from gdjax.transforms.base import (
     widen,
 )
 from gdjax.transforms.filters import Filter, kept, remember
-from gdjax.types import Params, Updates
+from gdjax.types import Params, Updates, state
 
 
+@state
 class UnitCorrectedState(NamedTuple):
     """Two memories of one filter."""
 
