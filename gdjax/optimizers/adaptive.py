@@ -4,7 +4,7 @@ from typing import Any
 
 from gdjax.schedules import non_negative
 from gdjax.transforms.adaptive_methods import adaptive
-from gdjax.transforms.base import GradientTransformation, chain
+from gdjax.transforms.base import GradientTransformation, chain, may_be_zero
 from gdjax.transforms.bias_correction import bias_corrected
 from gdjax.transforms.clock import clocked
 from gdjax.transforms.deviations import ema_of_variance
@@ -81,6 +81,8 @@ def rmsprop(
     initial_scale = non_negative("initial_scale", initial_scale)
     magnitude = remember(decay, initial_value=initial_scale, accumulator_dtype=accumulator_dtype)
     if bias_correction:
+        if not may_be_zero(initial_scale):
+            raise ValueError(f"`initial_scale` must be 0 under `bias_correction`, got {initial_scale!r}.")
         magnitude = bias_corrected(magnitude)
     eps = non_negative("eps", eps)
     where = {"eps": None, "eps_root": eps} if eps_in_sqrt else {"eps": eps, "eps_root": None}
@@ -117,5 +119,5 @@ def adadelta(
     """
     squares = ema_of_squares(rho, accumulator_dtype=accumulator_dtype, name="rho")
     steps = unit_corrected(squares, eps_root=non_negative("eps", eps))
-    decayed = add_decayed_weights(weight_decay, weight_decay_mask)
+    decayed = add_decayed_weights(weight_decay, weight_decay_mask, mask_name="weight_decay_mask")
     return clocked(chain(decayed, steps, scale_by_learning_rate(learning_rate)))

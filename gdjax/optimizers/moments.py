@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gdjax import checks
 from gdjax.schedules import non_negative
 from gdjax.transforms.adaptive_methods import adaptive, quotient, root
 from gdjax.transforms.base import GradientTransformation, chain
@@ -18,6 +19,7 @@ from gdjax.transforms.weight_decay import add_decayed_weights
 
 
 def _average(b1: Any, mu_dtype: Any, accumulator_dtype: Any) -> GradientTransformation:
+    mu_dtype = checks.float_type(mu_dtype, "mu_dtype")
     return ema(b1, accumulator_dtype=accumulator_dtype if mu_dtype is None else mu_dtype, name="b1")
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gdjax import checks
 from gdjax.transforms.base import GradientTransformation, chain
 from gdjax.transforms.clock import clocked
 from gdjax.transforms.filters import ema
@@ -37,6 +38,7 @@ def lion(
 
     Source: Chen et al. (2023), "Symbolic discovery of optimization algorithms", algorithm 2.
     """
+    mu_dtype = checks.float_type(mu_dtype, "mu_dtype")
     memory = ema(b2, accumulator_dtype=accumulator_dtype if mu_dtype is None else mu_dtype, name="b2")
     direction = two_speed(answers=ema(b1, name="b1"), remembers=memory)
     decayed = add_decayed_weights(weight_decay, mask)

@@ -106,7 +106,7 @@ def _clips(clipnorm: Any, clipvalue: Any, global_clipnorm: Any) -> list[Any]:
     given = {name: checks.positive(name, value) for name, value in given.items() if value is not None}
     if len(given) > 1:
         raise ValueError(f"`clipnorm`, `clipvalue` and `global_clipnorm` must not be given together, got {given}.")
-    made = {
+    made: dict[str, Any] = {
         "clipnorm": lambda size: transformation(_ClipByLeafNorm(size)),
         "clipvalue": optax.clip,
         "global_clipnorm": optax.clip_by_global_norm,

@@ -22,9 +22,9 @@ from gdjax.schedules import Schedule
 from gdjax.types import OptState, Params, Updates
 
 
-def static(default: Any = dataclasses.MISSING, *, kw_only: bool = False) -> Any:
+def static(default: Any = dataclasses.MISSING) -> Any:
     """A field of a rule that is part of its structure: a function or a flag, not a number."""
-    return dataclasses.field(default=default, kw_only=kw_only, metadata={"static": True})
+    return dataclasses.field(default=default, metadata={"static": True})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,6 +62,10 @@ class GradientTransformation(optax.GradientTransformationExtraArgs):
     learning rate compiles nothing; `jax.vmap(gdjax.adam)(rates)` is a batch of optimizers; a gradient
     with respect to a leaf is a gradient.
     """
+
+    # States are whatever a rule makes of them, more than optax's types say.
+    init: Callable[..., Any]  # pyrefly: ignore[bad-override]
+    update: Callable[..., Any]  # pyrefly: ignore[bad-override]
 
     @property
     def rule(self) -> Any:
@@ -220,3 +224,8 @@ def scalar(name: str, value: Any, dtype: Any) -> jax.Array:
 def is_zero(value: Any) -> bool:
     """Whether a hyperparameter is known to be zero: a number, neither traced nor a schedule."""
     return isinstance(value, int | float) and value == 0
+
+
+def may_be_zero(value: Any) -> bool:
+    """Whether a hyperparameter is not known to be something else: also what is traced, or stands in for a leaf."""
+    return is_zero(value) or not isinstance(value, int | float | Schedule)

@@ -17,7 +17,16 @@ import jax
 import jax.numpy as jnp
 
 from gdjax.dtypes import arithmetic_dtype, float_dtype, is_trainable, real_dtype
-from gdjax.transforms.base import GradientTransformation, Rule, divide, is_zero, lift, multiply, transformation, widen
+from gdjax.transforms.base import (
+    GradientTransformation,
+    Rule,
+    divide,
+    lift,
+    may_be_zero,
+    multiply,
+    transformation,
+    widen,
+)
 from gdjax.transforms.compensated import CompensatedSum, zero_sum
 from gdjax.transforms.filters import LinearFilter, WeighingFilter, answer
 from gdjax.types import Params, Updates, state
@@ -148,7 +157,7 @@ def bias_corrected(
     filter = lift("filter", filter)
     if weight is None and isinstance(filter.rule, LinearFilter):
         initial_value = getattr(filter.rule, "initial_value", None)
-        if initial_value is not None and not is_zero(initial_value):
+        if not may_be_zero(initial_value):
             raise ValueError(f"`filter` must start from 0 to be corrected, got {filter!r}.")
         return transformation(SelfCorrected(filter))
     return transformation(_Divided(filter, None if weight is None else lift("weight", weight)))

@@ -25,7 +25,7 @@ from gdjax.dtypes import (
     stored_dtype,
 )
 from gdjax.schedules import complement, non_negative
-from gdjax.transforms.base import GradientTransformation, Rule, multiply, scalar, static, transformation
+from gdjax.transforms.base import GradientTransformation, Rule, multiply, scalar, transformation
 from gdjax.types import Number, Params, Updates, state
 
 
@@ -60,7 +60,7 @@ class FilterState(NamedTuple):
 class Filter(Rule):
     """A rule that defines `step(v, x) -> new v`, leaf by leaf; the new v is also the answer."""
 
-    accumulator_dtype: Any = static(None, kw_only=True)
+    accumulator_dtype: Any = dataclasses.field(default=None, kw_only=True, metadata={"static": True})
 
     def step(self, v: jax.Array, x: jax.Array) -> jax.Array:
         """The memory after gradient `x`, both in the dtype of arithmetic (`x` may be complex where v is real)."""
@@ -119,7 +119,7 @@ class Decaying(Filter):
     """A filter whose leak is 1 − β, whatever an optimizer calls β."""
 
     one_minus_decay: Any
-    name: str = static(kw_only=True)
+    name: str = dataclasses.field(kw_only=True, metadata={"static": True})
 
     def label(self, field: str) -> str:
         return f"one_minus_{self.name}" if field == "one_minus_decay" else field

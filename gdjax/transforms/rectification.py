@@ -29,8 +29,8 @@ class RectifiedState(NamedTuple):
 
     size: OptState
     response: CompensatedSum
-    age: jax.Array
-    """1 for the latest gradient; a float scalar, 0 before the first."""
+    age: CompensatedSum
+    """1 for the latest gradient; 0 before the first. In one float32 it stalls below its limit."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,15 +39,15 @@ class _Rectified(Rule):
     threshold: Any
 
     def init(self, params: Params) -> RectifiedState:
-        return RectifiedState(self.size.init(params), zero_sum(), jnp.zeros((), float_dtype()))
+        return RectifiedState(self.size.init(params), zero_sum(), zero_sum())
 
     def update(self, updates: Updates, state: RectifiedState, params: Params | None = None, **extra: Any) -> tuple:
         dtype = float_dtype()
         sizes, size_state = self.size.update(updates, state.size, params, **extra)
         filter = _filters_in(self.size)[0]
         response, response_state = respond(response_of(filter), state.response)
-        age = 1 + (1 - filter.rule.gain(dtype) / response) * state.age
-        length, longest = 2 * age - 1, 2 / filter.rule.leak(dtype) - 1
+        age = state.age.add(1 - filter.rule.gain(dtype) / response * state.age.value)
+        length, longest = 2 * age.value - 1, 2 / filter.rule.leak(dtype) - 1
         tractable = (length >= scalar("threshold", self.threshold, dtype)) & (length > 4)
         known, longest = jnp.where(tractable, length, 5), jnp.where(tractable, longest, 6)
         rectifier = safe_root(

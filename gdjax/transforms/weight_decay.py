@@ -41,26 +41,26 @@ class _Mask(NamedTuple):
         return jax.tree.unflatten(self.structure, self.leaves)
 
 
-def _mask(mask: Any) -> Any:
+def _mask(name: str, mask: Any) -> Any:
     if mask is None or callable(mask):
         return mask
     leaves, structure = jax.tree_util.tree_flatten_with_path(mask)
     for path, leaf in leaves:
         if not isinstance(leaf, bool | np.bool_):
-            raise TypeError(f"`{checks.path_name('mask', path)}` must be True or False, got {leaf!r}.")
+            raise TypeError(f"`{checks.path_name(name, path)}` must be True or False, got {leaf!r}.")
     return _Mask(structure, tuple(bool(leaf) for _, leaf in leaves))
 
 
-def _spread(mask: Any, params: Params) -> Any:
+def _spread(name: str, mask: Any, params: Params) -> Any:
     """The mask's bools over the leaves of the parameters."""
     if mask is None:
         return jax.tree.map(lambda _: True, params)
-    tree = mask.tree if isinstance(mask, _Mask) else _mask(mask(params)).tree
+    tree = mask.tree if isinstance(mask, _Mask) else _mask(name, mask(params)).tree
     try:
         return jax.tree.map(lambda counts, part: jax.tree.map(lambda _: counts, part), tree, params)
     except ValueError as error:
         raise ValueError(
-            f"`mask` must be a tree prefix of the parameters, {jax.tree.structure(params)}, "
+            f"`{name}` must be a tree prefix of the parameters, {jax.tree.structure(params)}, "
             f"got {jax.tree.structure(tree)}."
         ) from error
 
@@ -69,6 +69,7 @@ def _spread(mask: Any, params: Params) -> Any:
 class _AddDecayedWeights(Rule):
     weight_decay: Any
     mask: _Mask | Callable | None = static()
+    mask_name: str = static()
 
     def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra: Any) -> tuple:
         if is_zero(self.weight_decay):
@@ -83,16 +84,17 @@ class _AddDecayedWeights(Rule):
                 return u
             return u + multiply(scalar("weight_decay", self.weight_decay, u.dtype), jnp.asarray(p).astype(u.dtype))
 
-        return narrow(elementwise(pulled, wide, params, _spread(self.mask, params)), updates), state
+        return narrow(elementwise(pulled, wide, params, _spread(self.mask_name, self.mask, params)), updates), state
 
 
-def add_decayed_weights(weight_decay: Any, mask: Any = None) -> GradientTransformation:
+def add_decayed_weights(weight_decay: Any, mask: Any = None, *, mask_name: str = "mask") -> GradientTransformation:
     """Weight decay, u ← u + λ·θ on the leaves that the mask lets in.
 
     Args:
       weight_decay: λ ≥ 0, a number, a traced scalar or (under `clocked`) a schedule.
       mask: a tree of bools, a prefix of the parameters, or a function from the parameters to one; None is all of
         them. True decays.
+      mask_name: what an error calls `mask`, for the optimizer that gives it another name.
 
     Raises:
       ValueError, TypeError: if `weight_decay` is negative or no scalar, or the mask holds something else than bools;
@@ -107,4 +109,6 @@ def add_decayed_weights(weight_decay: Any, mask: Any = None) -> GradientTransfor
 
     Source: Loshchilov & Hutter (2019), "Decoupled weight decay regularization".
     """
-    return transformation(_AddDecayedWeights(non_negative("weight_decay", weight_decay), _mask(mask)))
+    return transformation(
+        _AddDecayedWeights(non_negative("weight_decay", weight_decay), _mask(mask_name, mask), mask_name)
+    )
