@@ -427,7 +427,8 @@ def reduce_lr_on_plateau(
 ) -> GradientTransformation:
     """`keras.callbacks.ReduceLROnPlateau` over an optimizer of one learning rate.
 
-    What is monitored is what `update` is told, in a run the validation loss; a first NaN does not become the best.
+    What is monitored is what `update` is told, in a run the validation loss. A first metric that is not finite does
+    not become the best.
 
     Args:
       optimizer: a preset of this module, or any of gdjax's optimizers.

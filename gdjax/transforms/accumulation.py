@@ -58,12 +58,13 @@ class _AccumulateGradients(Rule):
         **extra: Any,
     ) -> tuple:
         count = jnp.asarray(rows).astype(float_dtype())
-        sound = all_finite(updates)
+        wide = widen(updates)
+        sound = all_finite(wide)
 
         def add(total: jax.Array, g: jax.Array) -> jax.Array:
             return jnp.where(sound, total + multiply(count.astype(real_dtype(total.dtype)), g), total)
 
-        total = remember(add, widen(updates), state.total)
+        total = remember(add, wide, state.total)
         rows_seen = jnp.where(sound, state.rows + count, state.rows)
         due = state.calls + 1 == self.every
 

@@ -17,6 +17,10 @@ FACTORIES = {
     "ema_of_squares": lambda: transforms.ema_of_squares(0.9),
     "accumulate": lambda: transforms.accumulate(0.9),
     "sum_of_squares": lambda: transforms.sum_of_squares(initial_value=0.1),
+    "accumulate_gradients": lambda: transforms.accumulate_gradients(gdjax.adam(0.1), 2),
+    "skip_non_finite": lambda: transforms.skip_non_finite(gdjax.adam(0.1)),
+    "kahan": transforms.kahan,
+    "stochastic_rounding": transforms.stochastic_rounding,
     "nesterov": lambda: transforms.nesterov(transforms.accumulate(0.9)),
     "bias_corrected": lambda: transforms.bias_corrected(transforms.ema(0.9)),
     "bias_corrected-weight": lambda: transforms.bias_corrected(
@@ -57,26 +61,34 @@ FACTORIES = {
     "adam": lambda: gdjax.adam(0.1),
     **{
         name: functools.partial(getattr(gdjax, name), 0.1)
-        for name in "adamw amsgrad adamax nadam radam adabelief yogi adadelta lion lamb".split()
+        for name in ["adamw", "amsgrad", "adamax", "nadam", "radam", "adabelief", "yogi", "adadelta", "lion", "lamb"]
     },
     "rmsprop-centered": lambda: gdjax.rmsprop(0.1, centered=True, momentum=0.9, bias_correction=True),
     "adam-nesterov": lambda: gdjax.adam(0.1, nesterov=True),
     "adamw-mask": lambda: gdjax.adamw(0.1, mask=lambda params: jax.tree.map(lambda p: np.ndim(p) > 1, params)),
     "nadam-scheduled": lambda: gdjax.nadam(0.1, b1=gdjax.schedules.nadam_momentum(0.9)),
+    "adam-scheduled": lambda: gdjax.adam(gdjax.schedules.inverse_time_decay(0.1, 1.0), b1=lambda step: 0.9),
+}
+PRESETS = {
     "torch.sgd": lambda: presets.torch.sgd(0.1, 0.9, dampening=0.5, weight_decay=0.1),
     **{
         f"torch.{name}": functools.partial(getattr(presets.torch, name), 0.1, weight_decay=0.1)
-        for name in "adam adamw adamax nadam radam rmsprop adagrad adadelta".split()
+        for name in ["adam", "adamw", "adamax", "nadam", "radam", "rmsprop", "adagrad", "adadelta"]
     },
     **{
         f"keras.{name}": functools.partial(getattr(presets.keras, name), 0.1, weight_decay=0.1, clipnorm=1.0)
-        for name in "sgd adam adamw nadam adamax rmsprop adagrad adadelta lion lamb".split()
+        for name in ["sgd", "adam", "adamw", "nadam", "adamax", "rmsprop", "adagrad", "adadelta", "lion", "lamb"]
     },
     "torch.reduce_lr_on_plateau": lambda: presets.torch.reduce_lr_on_plateau(presets.torch.sgd(0.1)),
     "keras.reduce_lr_on_plateau": lambda: presets.keras.reduce_lr_on_plateau(presets.keras.sgd(0.1, 0.9)),
-    "adam-scheduled": lambda: gdjax.adam(gdjax.schedules.inverse_time_decay(0.1, 1.0), b1=lambda step: 0.9),
 }
-every_transform = pytest.mark.parametrize("make", FACTORIES.values(), ids=FACTORIES)
+"""Other compositions of the same parts: in the short form, only what their own keywords could break."""
+every_transform = pytest.mark.parametrize(
+    "make",
+    [*FACTORIES.values(), *(pytest.param(make, marks=pytest.mark.long) for make in PRESETS.values())],
+    ids=[*FACTORIES, *PRESETS],
+)
+every_preset_too = pytest.mark.parametrize("make", (FACTORIES | PRESETS).values(), ids=FACTORIES | PRESETS)
 EXTRA = {"value": 1.0, "an_argument_nobody_knows": object()}
 
 
@@ -127,10 +139,10 @@ def test_every_public_transform_has_a_row():
         made_there = {name for name, f in vars(framework).items() if getattr(f, "__module__", "") == framework.__name__}
         label = framework.__name__.rsplit(".", 1)[1]
         public |= {f"{label}.{name}" for name in made_there if name[0].islower()} - {"keras.inverse_time_decay"}
-    assert public <= set(FACTORIES)
+    assert public <= set(FACTORIES | PRESETS)
 
 
-@every_transform
+@every_preset_too
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "complex64"])
 def test_structure_shapes_and_dtypes_are_kept(make, dtype):
     no_state_drifts(make(), tree(jnp.dtype(dtype)), tree(jnp.dtype(dtype), seed=1))
@@ -166,7 +178,7 @@ def test_init_accepts_shapes_alone(make):
     jax.tree.map(np.testing.assert_array_equal, from_shapes, from_arrays)
 
 
-@every_transform
+@every_preset_too
 def test_nothing_recompiles_at_the_second_call(make):
     traces = []
 

@@ -1,0 +1,5 @@
+"""Keras on JAX, chosen before anything imports it."""
+
+import os
+
+os.environ["KERAS_BACKEND"] = "jax"
