@@ -19,8 +19,6 @@ PAGE = pathlib.Path(__file__).with_name("family.md")
 NAMES = {
     "SelfCorrected": "bias_corrected",
     "_Divided": "bias_corrected",
-    "_Between": "two_speed",
-    "_Largest": "running_max",
 }
 """Rules whose transform has another name than they."""
 

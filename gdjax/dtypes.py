@@ -49,6 +49,14 @@ def complex_dtype(dtype: Any) -> Any:
     return jnp.dtype(jnp.complex128 if jnp.finfo(dtype).bits == 64 else jnp.complex64)
 
 
+def rounded(x: jax.Array, dtype: Any) -> jax.Array:
+    """`x` rounded to `dtype`, in its own dtype again.
+
+    XLA is free to leave out a conversion there and back; the barrier makes it round.
+    """
+    return jax.lax.optimization_barrier(x.astype(dtype)).astype(x.dtype)
+
+
 def cast(x: Any, dtype: Any) -> Any:
     """`x` as an array of that dtype; the real part, where a complex number becomes a real one."""
     x = jnp.asarray(x)

@@ -55,7 +55,7 @@ class Result:
 
 
 class NonFiniteError(FloatingPointError):
-    """A step whose loss, gradient or update was not finite; `result` holds the run up to it."""
+    """A step whose loss, gradient or new parameters were not finite; `result` holds the run up to it."""
 
     def __init__(self, message: str, result: Result) -> None:
         super().__init__(message)
@@ -112,8 +112,8 @@ def fit(
       record: `record(params, gradients, updates, optimizer_state) -> {name: array}`, columns for each step.
       average: a filter such as `transforms.ema(0.999)` under which the parameters are averaged, debiased, and
         evaluated beside them; see `gdjax.training`.
-      non_finite: what becomes of a step whose loss, gradient or update is not finite: "keep" it, "skip" it whole, or
-        "raise" after the chunk, with the last finite parameters; see `gdjax.training`.
+      non_finite: what becomes of a step whose loss, gradient or new parameters are not finite: "keep" it, "skip" it
+        whole, or "raise" after the chunk, with the last finite parameters; see `gdjax.training`.
       progress: show a bar (needs tqdm).
       check_finite: refuse data with NaN or infinite numbers.
 
@@ -152,6 +152,8 @@ def fit(
     else:
         _check_state(run, state, per_epoch)
     state = state._replace(epochs=jnp.asarray(epochs, jnp.int32))
+    if non_finite == "raise":
+        state = state._replace(skipped=jnp.zeros((), jnp.int32))  # what an earlier run skipped does not stop this one
     state = jax.tree.map(_own, state)  # the run gives its state's memory away
     judge = functools.partial(_evaluate, loss=None if validation is None else run.loss, metrics=judges)
     judged = data if validation is None else validation
@@ -191,16 +193,18 @@ def fit(
             bar.say("training")
             bar.reach(step / per_epoch, recorder.last_loss)
         ended_early = step < total
-    history = recorder.history(tuple(metrics or ()), validated=validation is not None)
-    result = Result(state.params, state, history, ended_early)
-    if bad_step is not None:
-        epoch, step_of_epoch = divmod(step - made + bad_step, per_epoch)
-        raise NonFiniteError(
-            f"the run must stay finite, but at epoch {epoch}, step {step_of_epoch} (both counted from 0), loss, "
-            f"gradient or update was not, and the loss was {recorder.lost_loss}; `.result` holds the run before it.",
-            result,
-        )
-    return result
+    history = recorder.history(tuple(metrics or ()), validated=validation is not None, averaged=average is not None)
+    if bad_step is None:
+        return Result(state.params, state, history, ended_early)
+    epoch, step_of_epoch = divmod(step - made + bad_step, per_epoch)
+    place = {"epoch": epoch, "step": step_of_epoch, "skipped": 0}
+    state = state._replace(**{name: jnp.asarray(number, jnp.int32) for name, number in place.items()})
+    raise NonFiniteError(
+        f"the run must stay finite, but at epoch {epoch}, step {step_of_epoch} (both counted from 0), loss, "
+        f"gradient or new parameters were not, and the loss was {recorder.lost_loss}; "
+        "`.result` holds the run before it.",
+        Result(state.params, state, history, ended_early),
+    )
 
 
 def _first_bad(rows: Record) -> int | None:
@@ -218,6 +222,12 @@ def _check_state(run: Training, state: TrainingState, per_epoch: int) -> None:
         raise ValueError(
             f"`state` must come from a run with the same optimizer, whose state is {expected}, "
             f"got {jax.tree.structure(state.optimizer_state)}."
+        )
+    average = None if run.average is None else jax.eval_shape(run.average.init, state.trainable)
+    if jax.tree.structure(state.average_state) != jax.tree.structure(average):
+        raise ValueError(
+            "`state` must come from a run with the same `average`, "
+            f"whose state is {jax.tree.structure(average)}, got {jax.tree.structure(state.average_state)}."
         )
     if int(state.step) >= per_epoch:
         raise ValueError(

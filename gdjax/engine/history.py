@@ -69,7 +69,7 @@ class Recorder:
         """The latest batch's loss."""
         return float(self.chunks[-1]["step_loss"][-1])
 
-    def history(self, metric_names: tuple[str, ...], *, validated: bool) -> History:
+    def history(self, metric_names: tuple[str, ...], *, validated: bool, averaged: bool) -> History:
         """All chunks, put together."""
 
         def column(name: str) -> np.ndarray:
@@ -86,6 +86,6 @@ class Recorder:
             validation_loss=evaluated("loss", self.evaluations) if validated else None,
             metrics={name: evaluated(name, self.evaluations) for name in metric_names},
             recorded={name.removeprefix("recorded."): column(name) for name in names},
-            average_validation_loss=evaluated("loss", self.averages) if validated and self.averages else None,
-            average_metrics={name: evaluated(name, self.averages) for name in metric_names if self.averages},
+            average_validation_loss=evaluated("loss", self.averages) if validated and averaged else None,
+            average_metrics={name: evaluated(name, self.averages) for name in metric_names if averaged},
         )

@@ -17,7 +17,7 @@ import optax
 from gdjax import checks
 from gdjax.data.regimes import Regime, RunKeys, Slices, run_keys
 from gdjax.dtypes import float_dtype
-from gdjax.engine.averaging import averaged, averaging
+from gdjax.engine.averaging import averaged, averaging, started
 from gdjax.engine.loss import Callee, callee
 from gdjax.engine.parameters import Held, merge, split
 from gdjax.transforms.base import GradientTransformation, lift
@@ -50,7 +50,7 @@ class TrainingState(NamedTuple):
     skipped: jax.Array
     """Steps that were not finite and not made, int32, shape ()."""
     rows_skipped: jax.Array
-    """Their rows in the current epoch, a float, shape ()."""
+    """Rows of the current epoch that were skipped, int32, shape ()."""
     average_state: Any
     """The state of the parameters' average; None where none is kept."""
     epochs: jax.Array | None = None
@@ -109,7 +109,9 @@ class Training:
     average: GradientTransformation | None = None
     non_finite: str = dataclasses.field(default="keep", metadata={"static": True})
 
-    def init(self, params: Params, seed: Any = 0, *, model_state: Any = None) -> TrainingState:
+    def init(
+        self, params: Params, seed: Any = 0, *, model_state: Any = None, epochs: int | None = None
+    ) -> TrainingState:
         """The state before the first step.
 
         Args:
@@ -117,6 +119,7 @@ class Training:
             loss that takes `model_state`, the function returns (params, model_state).
           seed: what initialization, order and keys of the run follow from; an integer, may be traced.
           model_state: the model state to start from.
+          epochs: how many the run shall have in all, for schedules made by `per_run`.
 
         Raises:
           ValueError, TypeError: if nothing in `params` trains, or the seed is no integer.
@@ -150,8 +153,9 @@ class Training:
             loss_sum=zero_sum(),
             epoch_value=jnp.full((), jnp.nan, float_dtype()),
             skipped=jnp.zeros((), jnp.int32),
-            rows_skipped=jnp.zeros((), float_dtype()),
-            average_state=None if self.average is None else self.average.init(trainable),
+            rows_skipped=jnp.zeros((), jnp.int32),
+            average_state=None if self.average is None else started(self.average, trainable),
+            epochs=None if epochs is None else jnp.asarray(epochs, jnp.int32),
         )
 
     def epoch(self, state: TrainingState, data: Batch) -> tuple[TrainingState, Record]:
@@ -301,6 +305,8 @@ class Training:
                 return self.loss.loss(model, batch, key=key, training=True, model_state=model_state)
 
             position = {"epoch": state.epoch, "epoch_fraction": jnp.asarray(i, float_type) / slices.steps}
+            if state.epochs is not None:
+                position["epochs"] = state.epochs
             (loss, model_state), gradients = jax.value_and_grad(objective, has_aux=True)(moving.trainable)
             # JAX's gradient of a real loss at complex parameters is the conjugate of the direction of ascent.
             gradients = jax.tree.map(jnp.conj, gradients)
@@ -312,13 +318,14 @@ class Training:
                 rows=rows,
                 epoch_value=state.epoch_value,
                 **position,
-                **({} if state.epochs is None else {"epochs": state.epochs}),
             )
             trainable = optax.apply_updates(moving.trainable, updates)
             step_loss = loss.astype(float_type)
             average_state = moving.average_state
             if self.average is not None:
-                _, average_state = self.average.update(trainable, average_state, trainable, **position)
+                # Really rounded: XLA would leave 16-bit parameters as they were before their rounding.
+                reached = jax.lax.optimization_barrier(trainable)
+                _, average_state = self.average.update(reached, average_state, reached, **position)
             made = moving._replace(
                 trainable=trainable,
                 optimizer_state=optimizer_state,
@@ -327,21 +334,23 @@ class Training:
                 average_state=average_state,
             )
             if self.non_finite != "keep":
-                sound = all_finite((loss, gradients, updates))
-                if self.non_finite == "raise":
+                sound = all_finite((loss, gradients, trainable))
+                not_made = moving._replace(skipped=moving.skipped + 1)
+                if self.non_finite == "skip":
+                    not_made = not_made._replace(rows_skipped=moving.rows_skipped + rows)
+                else:
                     sound &= moving.skipped == 0
-                not_made = moving._replace(skipped=moving.skipped + 1, rows_skipped=moving.rows_skipped + rows)
                 made = jax.tree.map(functools.partial(jnp.where, sound), made, not_made)
-            seen = jnp.asarray(i, float_type) * slices.rows + rows - made.rows_skipped
+            seen = jnp.asarray(i, jnp.int32) * slices.rows + rows - made.rows_skipped
             row = {
-                "loss": made.loss_sum.value / seen,
+                "loss": made.loss_sum.value / seen.astype(float_type),
                 "step_loss": step_loss,
                 "learning_rate": learning_rate(optimizer_state).astype(float_type),
                 "recorded": {} if self.non_finite == "keep" else {"skipped": made.skipped},
             }
             if self.record is not None:
                 model = merge(moving.trainable, state.held)
-                row["recorded"] |= _columns(self.record(model, gradients, updates, optimizer_state))
+                row["recorded"] |= _columns(self.record(model, gradients, updates, optimizer_state), row["recorded"])
             return made, row
 
         return advance, ids
@@ -349,26 +358,30 @@ class Training:
     def _arrive(self, state: TrainingState, moving: _Moving, step: Any, slices: Slices) -> TrainingState:
         """The state after `step` steps of the epoch; after its last one, the start of the next."""
         finished = step == slices.steps
-        mean = moving.loss_sum.value / (slices.seen - moving.rows_skipped)
+        mean = moving.loss_sum.value / (slices.seen - moving.rows_skipped).astype(float_dtype())
+        # A run that stands still keeps what it had of the epoch in which it stopped.
+        closed = finished & (moving.skipped == 0) if self.non_finite == "raise" else finished
         return state._replace(
             epoch=state.epoch + finished.astype(jnp.int32),
             step=jnp.where(finished, 0, step).astype(jnp.int32),
             trainable=moving.trainable,
             optimizer_state=moving.optimizer_state,
             model_state=moving.model_state,
-            loss_sum=jax.tree.map(lambda x: jnp.where(finished, 0, x), moving.loss_sum),
+            loss_sum=jax.tree.map(lambda x: jnp.where(closed, 0, x), moving.loss_sum),
             skipped=moving.skipped,
             rows_skipped=jnp.where(finished, 0, moving.rows_skipped),
             average_state=moving.average_state,
-            epoch_value=jnp.where(finished, mean, state.epoch_value),
+            epoch_value=jnp.where(closed, mean, state.epoch_value),
         )
 
 
-def _columns(recorded: Any) -> dict[str, jax.Array]:
+def _columns(recorded: Any, taken: dict) -> dict[str, jax.Array]:
     if not isinstance(recorded, dict) or not all(
         isinstance(name, str) and hasattr(value, "shape") for name, value in recorded.items()
     ):
         raise TypeError(f"`record` must return a dict of name to array, got {recorded!r}.")
+    if taken.keys() & recorded.keys():
+        raise ValueError(f"`record` must leave the names {sorted(taken)} to the run, got {sorted(recorded)}.")
     return {name: jnp.asarray(value) for name, value in recorded.items()}
 
 
@@ -413,9 +426,9 @@ def training(
       average: a linear filter under which an average of the parameters is kept beside them, debiased: the moving
         average `transforms.ema(0.999)`, or `transforms.weighted_sum(schedules.window(start, stop))`, uniform over a
         window of updates. It is `state.average`.
-      non_finite: what becomes of a step whose loss, gradient or update is not finite. "keep" makes it. "skip" leaves
-        parameters, moments, counts, model state and the epoch's loss as they were. "raise" leaves them as they were
-        from there on, and `fit` raises after the chunk.
+      non_finite: what becomes of a step whose loss, gradient or new parameters are not finite. "keep" makes it.
+        "skip" leaves parameters, moments, counts, model state and the epoch's loss as they were. "raise" leaves them
+        as they were from there on, and `fit` raises after the chunk.
 
     Returns:
       A `Training`.

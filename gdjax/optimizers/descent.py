@@ -70,7 +70,7 @@ def heavy_ball(
     Raises:
       ValueError, TypeError: if a hyperparameter is out of range or no scalar.
 
-    Source: Polyak (1964), as above; the look-ahead after Sutskever et al. (2013), "On the importance of
+    Source: Polyak (1964), as in `momentum`; the look-ahead after Sutskever et al. (2013), "On the importance of
     initialization and momentum in deep learning".
     """
     memory = accumulate(decay, accumulator_dtype=accumulator_dtype)

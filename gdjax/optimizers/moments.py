@@ -234,6 +234,9 @@ def radam(
 ) -> GradientTransformation:
     """RAdam, `adam` that is momentum until its magnitude rests on gradients enough, and rectified after.
 
+    θ ← θ − α·r·m̂ / (√ŝ + ε) where the average of squares is as long as ρ ≥ `threshold` (the paper has ρ > 4), and
+    θ ← θ − α·m̂ before; r and ρ as in `transforms.rectified`.
+
     Args:
       learning_rate: α ≥ 0, a number, a traced scalar or a schedule.
       b1: as in `adam`.
@@ -303,7 +306,7 @@ def yogi(
 ) -> GradientTransformation:
     """Yogi, `adam` whose magnitude grows and shrinks by no more than it is fed: s ← s − (1 − β₂)·sign(s − g²)·g².
 
-    s starts at 1e-6, m at 0.
+    s starts at 1e-6, m at 0, and both are corrected, which the paper does not do.
 
     Args:
       learning_rate: α ≥ 0, a number, a traced scalar or a schedule.

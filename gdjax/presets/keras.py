@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from gdjax import checks, schedules
-from gdjax.dtypes import is_trainable, real_dtype
+from gdjax.dtypes import is_trainable
+from gdjax.presets.clipping import Clip, ClipByGlobalNorm, ClipByLeafNorm
 from gdjax.schedules import Schedule, nadam_momentum, non_negative
 from gdjax.transforms.adaptive_methods import adaptive, quotient, root
 from gdjax.transforms.base import (
@@ -36,7 +36,7 @@ from gdjax.transforms.maxima import ema_of_max, running_max
 from gdjax.transforms.plateau import reduce_on_plateau
 from gdjax.transforms.plateau_rate import rate_on_plateau, starting_rate
 from gdjax.transforms.signs import sign
-from gdjax.transforms.trust_ratio import norm, trust_ratio
+from gdjax.transforms.trust_ratio import trust_ratio
 from gdjax.transforms.units import unit_corrected
 from gdjax.types import OptState, Params, Updates, state
 
@@ -89,29 +89,13 @@ def _add(x: Any, y: Any) -> Any:
     return jnp.asarray(x).astype(y.dtype) + y if is_trainable(x) else x
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _ClipByLeafNorm(Rule):
-    max_norm: Any
-
-    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra: Any) -> tuple:
-        def clip(u: jax.Array) -> jax.Array:
-            largest = scalar("clipnorm", self.max_norm, u.dtype)
-            return multiply((largest / jnp.maximum(norm(u), largest)).astype(real_dtype(u.dtype)), u)
-
-        return elementwise(clip, updates), state
-
-
-def _clips(clipnorm: Any, clipvalue: Any, global_clipnorm: Any) -> list[Any]:
+def _clips(clipnorm: Any, clipvalue: Any, global_clipnorm: Any) -> list[GradientTransformation]:
     given = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
     given = {name: checks.positive(name, value) for name, value in given.items() if value is not None}
     if len(given) > 1:
         raise ValueError(f"`clipnorm`, `clipvalue` and `global_clipnorm` must not be given together, got {given}.")
-    made: dict[str, Any] = {
-        "clipnorm": lambda size: transformation(_ClipByLeafNorm(size)),
-        "clipvalue": optax.clip,
-        "global_clipnorm": optax.clip_by_global_norm,
-    }
-    return [made[name](value) for name, value in given.items()]
+    made = {"clipnorm": ClipByLeafNorm, "clipvalue": Clip, "global_clipnorm": ClipByGlobalNorm}
+    return [transformation(made[name](value)) for name, value in given.items()]
 
 
 def _descend(
@@ -143,7 +127,7 @@ def sgd(
 ) -> GradientTransformation:
     """`keras.optimizers.SGD`: v ← μ·v − α·g, θ ← θ + v, so that a change of rate is felt slowly.
 
-    The first five of these arguments, from `learning_rate` on, are in all of Keras's optimizers.
+    `learning_rate`, `weight_decay` and the three clips are in all of Keras's optimizers.
 
     Args:
       learning_rate: α ≥ 0, a number, a traced scalar or a schedule.
@@ -224,9 +208,10 @@ def nadam(
     clipvalue: Any = None,
     global_clipnorm: Any = None,
 ) -> GradientTransformation:
-    """`keras.optimizers.Nadam`, whose momentum schedule is β₁·(1 − ½·0.96^t); arguments as in `adam`."""
+    """`keras.optimizers.Nadam`, whose momentum schedule is β₁·(1 − ½·0.96^t); arguments as in `adam`, β₁ a number."""
+    average = _average(beta_1)
     steps = adaptive(
-        direction=nesterov_corrected(_average(beta_1), momentum=nadam_momentum(beta_1, 1.0)),
+        direction=nesterov_corrected(average, momentum=nadam_momentum(beta_1, 1.0)),
         magnitude=bias_corrected(_squares(beta_2)),
         eps=non_negative("epsilon", epsilon),
     )

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import checks
-from gdjax.schedules import inverse_time_decay, nadam_momentum, non_negative, product
+from gdjax.schedules import Schedule, inverse_time_decay, nadam_momentum, non_negative, product, scheduled
 from gdjax.transforms.adaptive_methods import adaptive, quotient, root
 from gdjax.transforms.base import GradientTransformation, chain, is_zero
 from gdjax.transforms.bias_correction import bias_corrected
@@ -79,6 +79,8 @@ def sgd(
     Raises:
       ValueError, TypeError: if a hyperparameter is out of range or no scalar, or `nesterov` without momentum.
     """
+    momentum = scheduled(checks.decay, "momentum", momentum)
+    dampening = scheduled(checks.share, "dampening", dampening)
     if nesterov and (is_zero(momentum) or not is_zero(dampening)):
         raise ValueError(
             "`nesterov` must have a momentum above 0 and no dampening, "
@@ -86,7 +88,7 @@ def sgd(
         )
     if is_zero(momentum):
         dampening = 0.0
-    elif isinstance(momentum, jax.core.Tracer):
+    elif isinstance(momentum, jax.core.Tracer) and not isinstance(dampening, Schedule):
         dampening = jnp.where(momentum == 0, 0.0, dampening)
     memory = accumulate(momentum, name="momentum")
     steps = [look_ahead(memory)] if nesterov else [dampen(dampening), memory]
@@ -166,11 +168,12 @@ def nadam(
     """`torch.optim.NAdam`; arguments as in `adam`.
 
     The gradient's average keeps β₁; the look-ahead weighs it by the momentum schedule μ = β₁·(1 − ½·0.96^(t·ψ)),
-    where ψ is `momentum_decay`, at least 0.
+    where ψ is `momentum_decay`, at least 0. β₁ itself is a number or a traced scalar.
     """
+    average = _average(betas)
     momentum = nadam_momentum(_beta(betas, 0), momentum_decay)
     steps = adaptive(
-        direction=nesterov_corrected(_average(betas), momentum=momentum),
+        direction=nesterov_corrected(average, momentum=momentum),
         magnitude=bias_corrected(_squares(betas)),
         eps=non_negative("eps", eps),
     )

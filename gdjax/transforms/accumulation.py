@@ -8,18 +8,8 @@ import jax.numpy as jnp
 
 from gdjax import checks
 from gdjax.dtypes import float_dtype, is_trainable, real_dtype
-from gdjax.transforms.base import (
-    GradientTransformation,
-    Rule,
-    divide,
-    lift,
-    multiply,
-    narrow,
-    static,
-    transformation,
-    widen,
-)
-from gdjax.transforms.filters import Filter, remember
+from gdjax.transforms.base import GradientTransformation, Rule, lift, static, transformation, widen
+from gdjax.transforms.filters import Filter, answer, interpolate, remember
 from gdjax.transforms.non_finite import all_finite
 from gdjax.types import OptState, Params, Updates, state
 
@@ -28,10 +18,10 @@ from gdjax.types import OptState, Params, Updates, state
 class AccumulationState(NamedTuple):
     """What the micro-batches since the last update have brought."""
 
-    total: Any
-    """The sum of row gradients, a tree like the parameters, float32 or wider."""
+    mean: Any
+    """The mean gradient over their rows, a tree like the parameters, float32 or wider."""
     rows: jax.Array
-    """Rows in it, a float, shape ()."""
+    """Rows that it is over, a float, shape ()."""
     calls: jax.Array
     """Micro-batches seen, poisoned ones included, int32, shape ()."""
     inner: OptState
@@ -43,9 +33,9 @@ class _AccumulateGradients(Rule):
     every: int = static()
 
     def init(self, params: Params) -> AccumulationState:
-        total = Filter().init(params).memory
+        zeros = Filter().init(params).memory
         return AccumulationState(
-            total, jnp.zeros((), float_dtype()), jnp.zeros((), jnp.int32), self.optimizer.init(params)
+            zeros, jnp.zeros((), float_dtype()), jnp.zeros((), jnp.int32), self.optimizer.init(params)
         )
 
     def update(
@@ -60,28 +50,27 @@ class _AccumulateGradients(Rule):
         count = jnp.asarray(rows).astype(float_dtype())
         wide = widen(updates)
         sound = all_finite(wide)
-
-        def add(total: jax.Array, g: jax.Array) -> jax.Array:
-            return jnp.where(sound, total + multiply(count.astype(real_dtype(total.dtype)), g), total)
-
-        total = remember(add, wide, state.total)
         rows_seen = jnp.where(sound, state.rows + count, state.rows)
+        share = jnp.where(sound, count / jnp.maximum(rows_seen, jnp.finfo(float_dtype()).tiny), 0)
+
+        def towards(mean: jax.Array, g: jax.Array) -> jax.Array:
+            return jnp.where(sound, interpolate(mean, g, share.astype(real_dtype(mean.dtype))), mean)
+
+        mean = remember(towards, wide, state.mean)
         due = state.calls + 1 == self.every
 
         def step() -> tuple:
-            def mean(sums: jax.Array, g: Any) -> Any:
-                some = jnp.maximum(rows_seen, jnp.finfo(float_dtype()).tiny)
-                return divide(sums, some.astype(real_dtype(sums.dtype))) if is_trainable(g) else g
-
-            means = narrow(jax.tree.map(mean, total, updates), updates)
-            return self.optimizer.update(means, state.inner, params, **extra)
+            steps, inner = self.optimizer.update(answer(mean, updates), state.inner, params, rows=rows_seen, **extra)
+            return steps, inner, jax.tree.map(jnp.zeros_like, mean)
 
         def wait() -> tuple:
-            return jax.tree.map(lambda u: jnp.zeros_like(u) if is_trainable(u) else u, updates), state.inner
+            still = jax.tree.map(lambda u: jnp.zeros_like(u) if is_trainable(u) else u, updates)
+            return still, state.inner, mean
 
-        steps, inner = jax.lax.cond(due & (rows_seen > 0), step, wait)
+        # Where all of a group were poisoned, the mean is still zero.
+        steps, inner, mean = jax.lax.cond(due & (rows_seen > 0), step, wait)
         return steps, AccumulationState(
-            total=jax.tree.map(lambda x: jnp.where(due, 0, x), total),
+            mean=mean,
             rows=jnp.where(due, 0, rows_seen),
             calls=jnp.where(due, 0, state.calls + 1).astype(jnp.int32),
             inner=inner,
@@ -93,7 +82,8 @@ def accumulate_gradients(optimizer: GradientTransformation, every: int) -> Gradi
 
     The mean is over real rows: a micro-batch counts with its number of rows, which a training run tells by the extra
     argument `rows`; without it all count alike. A micro-batch whose gradient is not finite is dropped, gradient and
-    rows; where all of a group are, nothing is updated. Updates in between are zero.
+    rows; where all of a group are, nothing is updated. Updates in between are zero; a group still open when a run ends
+    makes none.
 
     Args:
       optimizer: a transform of gdjax or optax; its count and schedules count its own updates.

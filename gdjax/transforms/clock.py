@@ -15,6 +15,8 @@ from gdjax import checks
 from gdjax.dtypes import float_dtype
 from gdjax.schedules import Schedule
 from gdjax.transforms.base import GradientTransformation, Rule, lift, narrow, transformation, widen
+from gdjax.transforms.plateau import PlateauState
+from gdjax.transforms.plateau_rate import RateState
 from gdjax.types import OptState, Params, Updates, state
 
 
@@ -121,11 +123,11 @@ def learning_rate(state: OptState) -> jax.Array:
         return numbers if isinstance(numbers, dict) else None
 
     def is_known(node: Any) -> bool:
-        return held(node) is not None or hasattr(node, "plateau_scale") or hasattr(node, "scaled")
+        return held(node) is not None or isinstance(node, PlateauState | RateState)
 
     rates, scale = [], jnp.ones((), float_dtype())
     for node in jax.tree.leaves(state, is_leaf=is_known):
-        if hasattr(node, "scaled"):  # a plateau that acts on the rate itself, so that the clock within has it
+        if isinstance(node, RateState):  # a plateau that acts on the rate itself, so that the clock within has it
             rates.append(learning_rate(node.scaled))
         rates += [value for name, value in (held(node) or {}).items() if name.split(".")[-1] == "learning_rate"]
         scale = scale * getattr(node, "plateau_scale", 1)

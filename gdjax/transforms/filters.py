@@ -114,6 +114,14 @@ def answer(values: Any, updates: Updates) -> Updates:
     return jax.tree.map(lambda g, v: cast(v, leaf_dtype(g)) if is_trainable(g) else g, updates, values)
 
 
+def is_average(filter: Any) -> bool:
+    """Whether a transform remembers a weighted sum of what it is fed itself, not of squares or deviations."""
+    rule = getattr(filter, "rule", None)
+    if not isinstance(rule, LinearFilter):
+        return False
+    return type(rule).signal is Filter.signal and type(rule).average is LinearFilter.average
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Decaying(Filter):
     """A filter whose leak is 1 − β, whatever an optimizer calls β."""
@@ -158,7 +166,7 @@ class LinearFilter(WeighingFilter):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Ema(Decaying, LinearFilter):
+class Ema(Decaying, LinearFilter):
     """The gain is the leak, so that the weights of all gradients add up to one."""
 
     def gain(self, dtype: Any) -> jax.Array:
@@ -169,7 +177,7 @@ class _Ema(Decaying, LinearFilter):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _EmaOfSquares(_Ema):
+class _EmaOfSquares(Ema):
     initial_value: Any = None
     increment: Any = None
 
@@ -242,7 +250,7 @@ def ema(decay: Any, *, accumulator_dtype: Any = None, name: str = "decay") -> Gr
     0.1
     """
     dtype = checks.float_type(accumulator_dtype)
-    return transformation(_Ema(complement(name, decay), name=name, accumulator_dtype=dtype))
+    return transformation(Ema(complement(name, decay), name=name, accumulator_dtype=dtype))
 
 
 def ema_of_squares(

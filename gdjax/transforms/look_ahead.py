@@ -14,7 +14,7 @@ from gdjax.schedules import ahead, as_schedule, complement
 from gdjax.transforms.base import GradientTransformation, Rule, elementwise, multiply, scalar, transformation
 from gdjax.transforms.bias_correction import BiasCorrectedState, SelfCorrected
 from gdjax.transforms.compensated import CompensatedSum, zero_sum
-from gdjax.transforms.filters import Filter, FilterState, LinearFilter, answer, kept, remember
+from gdjax.transforms.filters import Ema, Filter, FilterState, answer, kept, remember
 from gdjax.types import OptState, Params, Updates, state
 
 
@@ -120,7 +120,7 @@ def nesterov_corrected(filter: GradientTransformation, momentum: Any = None) -> 
 
     Source: Dozat (2016), "Incorporating Nesterov momentum into Adam", algorithm 2.
     """
-    average = transformation(SelfCorrected(_filter("filter", filter, LinearFilter)))
+    average = transformation(SelfCorrected(_filter("filter", filter, Ema)))
     if momentum is None:
         return transformation(_NesterovCorrected(average, None, None))
     now = complement("momentum", momentum)
@@ -129,7 +129,7 @@ def nesterov_corrected(filter: GradientTransformation, momentum: Any = None) -> 
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Between(Rule):
+class _TwoSpeed(Rule):
     answers: GradientTransformation
     remembers: GradientTransformation
 
@@ -156,4 +156,4 @@ def two_speed(*, answers: GradientTransformation, remembers: GradientTransformat
 
     Source: Chen et al. (2023), "Symbolic discovery of optimization algorithms", algorithm 2.
     """
-    return transformation(_Between(_filter("answers", answers), _filter("remembers", remembers)))
+    return transformation(_TwoSpeed(_filter("answers", answers), _filter("remembers", remembers)))

@@ -13,7 +13,7 @@ from gdjax.transforms.filters import Decaying, Filter, bounded, interpolate
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Largest(Filter):
+class _RunningMax(Filter):
     def signal(self, x: jax.Array) -> jax.Array:
         return jnp.real(x)
 
@@ -42,7 +42,7 @@ def running_max(filter: GradientTransformation, *, accumulator_dtype: Any = None
 
     Source: Reddi, Kale & Kumar (2018), "On the convergence of Adam and beyond", algorithm 2.
     """
-    largest = _Largest(accumulator_dtype=checks.float_type(accumulator_dtype))
+    largest = _RunningMax(accumulator_dtype=checks.float_type(accumulator_dtype))
     return chain(lift("filter", filter), transformation(largest))
 
 

@@ -57,12 +57,16 @@ def starting_rate(optimizer: GradientTransformation) -> Any:
     """The learning rate of an optimizer; where it follows a schedule, that of the first step.
 
     Raises:
-      ValueError: if it has none, or several.
+      ValueError: if it has none, or several, or it is 0.
     """
     rates = _rates(lift("optimizer", optimizer))
     if len(rates) != 1:
         raise ValueError(f"`optimizer` must have one learning rate, got {len(rates)} in {optimizer!r}.")
-    return rates[0](0, epoch=0, epoch_fraction=0.0, epochs=1) if isinstance(rates[0], Schedule) else rates[0]
+    rate = rates[0]
+    rate = rate(0, epoch=0, epoch_fraction=0.0, epochs=1) if isinstance(rate, Schedule) else rate
+    if not isinstance(rate, jax.core.Tracer) and float(rate) == 0:
+        raise ValueError(f"`optimizer` must begin with a learning rate above 0, got 0 in {optimizer!r}.")
+    return rate
 
 
 def rate_on_plateau(optimizer: GradientTransformation, plateau: GradientTransformation) -> GradientTransformation:

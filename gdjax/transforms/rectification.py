@@ -48,7 +48,7 @@ class _Rectified(Rule):
         response, response_state = respond(response_of(filter), state.response)
         age = state.age.add(1 - filter.rule.gain(dtype) / response * state.age.value)
         length, longest = 2 * age.value - 1, 2 / filter.rule.leak(dtype) - 1
-        tractable = (length >= scalar("threshold", self.threshold, dtype)) & (length > 4)
+        tractable = (length >= scalar("threshold", self.threshold, dtype)) & (length > 4) & (longest > 4)
         known, longest = jnp.where(tractable, length, 5), jnp.where(tractable, longest, 6)
         rectifier = safe_root(
             jnp.where(

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax import checks
-from gdjax.dtypes import accumulator_dtype, arithmetic_dtype, cast, is_trainable, stored_dtype
+from gdjax.dtypes import accumulator_dtype, arithmetic_dtype, is_trainable, leaf_dtype, rounded, stored_dtype
 from gdjax.transforms.base import GradientTransformation, Rule, narrow, static, transformation, widen
 from gdjax.types import OptState, Params, Updates, state
 
@@ -54,19 +54,15 @@ class _Kahan(Rule):
             if not is_trainable(u) or not is_trainable(p):
                 return u, owed
             p, dtype = jnp.asarray(p), owed.dtype
-            at, owed = (x.astype(jnp.result_type(u.dtype)) for x in (p, owed))
+            at, owed = p.astype(u.dtype), owed.astype(u.dtype)
             wanted = u + owed
-            move = cast((at + wanted).astype(p.dtype).astype(u.dtype) - at, _dtype(given))
-            reached = (at + move.astype(u.dtype)).astype(p.dtype).astype(u.dtype)
+            move = rounded(rounded(at + wanted, p.dtype) - at, leaf_dtype(given))
+            reached = rounded(at + move, p.dtype)
             return move, (wanted - (reached - at)).astype(dtype)
 
         pairs = jax.tree.map(one, wide, updates, state.owed, params)
         moves, owed = (jax.tree.map(lambda _, pair, i=i: pair[i], updates, pairs) for i in (0, 1))
         return narrow(moves, updates), KahanState(owed)
-
-
-def _dtype(leaf: Any) -> Any:
-    return jnp.asarray(leaf).dtype
 
 
 def kahan(*, accumulator_dtype: Any = None) -> GradientTransformation:
@@ -117,7 +113,7 @@ class _StochasticRounding(Rule):
         keys = structure.unflatten([jax.random.fold_in(key, i) for i in range(len(leaves))])
 
         def one(u: Any, p: Any, key: jax.Array) -> Any:
-            if not is_trainable(u) or not is_trainable(p) or jnp.finfo(_dtype(p)).bits != 16:
+            if not is_trainable(u) or not is_trainable(p) or jnp.finfo(leaf_dtype(p)).bits != 16:
                 return u
             p = jnp.asarray(p)
             return _round(p.astype(u.dtype) + u, p.dtype, key) - p.astype(u.dtype)
@@ -128,7 +124,7 @@ class _StochasticRounding(Rule):
 
 def _round(x: jax.Array, dtype: Any, key: jax.Array) -> jax.Array:
     """One of the two neighbours of x in `dtype`, held in the dtype of x; right in the mean."""
-    nearest = x.astype(dtype)
+    nearest = jax.lax.optimization_barrier(x.astype(dtype))
     error = x - nearest.astype(x.dtype)
     towards = jnp.where(error > 0, jnp.inf, -jnp.inf).astype(dtype)
     other = jnp.nextafter(nearest, towards).astype(x.dtype)
@@ -138,8 +134,8 @@ def _round(x: jax.Array, dtype: Any, key: jax.Array) -> jax.Array:
     return jnp.where(chosen & jnp.isfinite(other), other, nearest.astype(x.dtype))
 
 
-def stochastic_rounding(seed: int = 0) -> GradientTransformation:
-    """θ + u rounded up or down at random, so that its mean is θ + u; 32-bit parameters are left alone.
+def stochastic_rounding(seed: Any = 0) -> GradientTransformation:
+    """θ + u rounded up or down at random, so that its mean is θ + u in float32; 32-bit parameters are left alone.
 
     Stands last: `chain(adam(1e-3), stochastic_rounding())`.
 
@@ -152,5 +148,5 @@ def stochastic_rounding(seed: int = 0) -> GradientTransformation:
     Source: Gupta et al. (2015), "Deep learning with limited numerical precision".
     """
     if not isinstance(seed, jax.core.Tracer):
-        seed = checks.integer("seed", seed, least=0, most=2**32 - 1)
+        seed = np.uint32(checks.integer("seed", seed, least=0, most=2**32 - 1))
     return transformation(_StochasticRounding(seed))

@@ -21,7 +21,7 @@ class _ScaleByLearningRate(Rule):
 
 
 def scale_by_learning_rate(learning_rate: Any) -> GradientTransformation:
-    """U ← −α·u, the step downhill.
+    """The step downhill, u ← −α·u.
 
     Args:
       learning_rate: α ≥ 0, a number, a traced scalar or (under `clocked`) a schedule.
