@@ -210,7 +210,8 @@ NEVER = -1
 @pytest.mark.parametrize("validation", [False, True])
 @pytest.mark.parametrize("last", [0, 3, 4, 5, 12, 14])
 def test_raised_is_where_and_the_run_before_it(last, validation):
-    with pytest.raises(gdjax.NonFiniteError, match=f"epoch {last // 5}, step {last % 5} .*the loss was [0-9.]+;") as caught:
+    place = f"epoch {last // 5}, step {last % 5} .*the loss was [0-9.]+;"
+    with pytest.raises(gdjax.NonFiniteError, match=place) as caught:
         until(last, validation=validation)
     assert isinstance(caught.value, FloatingPointError)
     sound, result = until(NEVER, validation=validation), caught.value.result
