@@ -31,15 +31,19 @@ in `gdjax.transforms`, to be put together in other ways.
 {family}
 
 `g` is the gradient. A magnitude is under a root, but for those marked with *, which are sizes already. What is added
-stands *before* the direction, where it enters the memories, or *after* the division, in the order given.
+stands *before* the direction, where it enters the memories, or *after* the division, in the order given. `a of b` is
+`chain(b, a)`; `two_speed` takes its two filters as `answers=` and `remembers=`.
 
 ```python
-from gdjax.transforms import adaptive, add_decayed_weights, bias_corrected, chain, clocked, ema, running_max
-from gdjax.transforms import ema_of_variance, scale_by_learning_rate
+from gdjax.transforms import adaptive, add_decayed_weights, bias_corrected, chain, clocked, ema, ema_of_squares
+from gdjax.transforms import nesterov_corrected, running_max, scale_by_learning_rate, surprise
 
-# Adam's direction, the centered magnitude of RMSProp with AMSGrad's long memory, decoupled weight decay
+# NAdam's direction, AMSGrad's long memory of AdaBelief's magnitude, decoupled weight decay
 mine = clocked(chain(
-    adaptive(direction=bias_corrected(ema(0.9)), magnitude=running_max(bias_corrected(ema_of_variance(0.999)))),
+    adaptive(
+        direction=nesterov_corrected(ema(0.9)),
+        magnitude=running_max(chain(surprise(), bias_corrected(ema_of_squares(0.999, increment=1e-16)))),
+    ),
     add_decayed_weights(1e-2),
     scale_by_learning_rate(1e-3),
 ))

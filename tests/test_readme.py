@@ -55,7 +55,7 @@ def test_model_with_dropout(example):
 
 
 def test_what_a_run_can_also_do(example):
-    names = dict(example)
+    names = example | {"optax": optax}
     exec(MORE, names)
     result = names["result"]
     assert result.history.loss[-1] < 0.5 * result.history.loss[0]
@@ -67,7 +67,6 @@ def test_what_a_run_can_also_do(example):
 def test_own_loop(example):
     lines = []
     names = example | {
-        "data": (example["x"], example["y"]),
         "print": lambda stop, loss: lines.append((stop, float(loss))),
     }
     exec(LOOP, names)

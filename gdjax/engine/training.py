@@ -425,10 +425,10 @@ def training(
         (before the update is applied) to add columns to the record.
       average: a linear filter under which an average of the parameters is kept beside them, debiased: the moving
         average `transforms.ema(0.999)`, or `transforms.weighted_sum(schedules.window(start, stop))`, uniform over a
-        window of updates. It is `state.average`.
+        window of updates (before it, the parameters of the moment). It is `state.average`.
       non_finite: what becomes of a step whose loss, gradient or new parameters are not finite. "keep" makes it.
-        "skip" leaves parameters, moments, counts, model state and the epoch's loss as they were. "raise" leaves them
-        as they were from there on, and `fit` raises after the chunk.
+        "skip" leaves parameters, moments, counts, model state and the epoch's loss as they were, and counts them in
+        `state.skipped`. "raise" leaves them as they were from there on, and `fit` raises after the chunk.
 
     Returns:
       A `Training`.

@@ -68,7 +68,8 @@ def rmsprop(
       momentum: decay in [0, 1) of a heavy ball over the steps, the learning rate included; None for none, which
         keeps no memory for it.
       nesterov: let the heavy ball look ahead.
-      bias_correction: correct s (and the average of g) for its start at zero; `initial_scale` must then be 0.
+      bias_correction: correct s (and the average of g) for its start at zero; `initial_scale` must then be 0. With
+        `centered` the first variance is then 0, and the first step as long as α·g/√ε.
       accumulator_dtype: the float dtype in which memories are kept; by default the parameters', at least float32.
 
     Raises:

@@ -412,6 +412,9 @@ def reduce_lr_on_plateau(
 ) -> GradientTransformation:
     """`keras.callbacks.ReduceLROnPlateau` over an optimizer of one learning rate.
 
+    A judgement acts on the update that it is told with: in a hand-written loop tell the first update of an epoch what
+    came out of the epoch before. `gdjax.fit` does so by itself.
+
     What is monitored is what `update` is told, in a run the validation loss. A first metric that is not finite does
     not become the best.
 

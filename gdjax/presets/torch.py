@@ -1,6 +1,8 @@
 """PyTorch's optimizers: the names (in lower case), keywords, defaults and numbers of `torch.optim` 2.13.
 
 What concerns its execution only (`foreach`, `fused`, `capturable`, `differentiable`) has no counterpart here.
+In float64, PyTorch's NAdam keeps its product of momenta in the default dtype: `torch.set_default_dtype(torch.float64)`
+before a comparison. For a decay of some parameters only, put `add_decayed_weights(..., mask)` before a preset.
 Complex parameters follow gdjax, whose magnitude is |g|²; PyTorch takes their parts for two real numbers.
 """
 
@@ -299,6 +301,9 @@ def reduce_lr_on_plateau(
     eps: Any = 1e-8,
 ) -> GradientTransformation:
     """`torch.optim.lr_scheduler.ReduceLROnPlateau` over an optimizer of one learning rate.
+
+    A judgement acts on the update that it is told with: in a loop that ends with `scheduler.step(loss)`, tell `update`
+    the loss of the step before (`value=`, at first infinity). `gdjax.fit` does so once an epoch by itself.
 
     It cuts on the judgement after `patience` bad ones. Its relative threshold is a share of the best itself, not of
     its size: a constant negative metric counts as an improvement. A NaN is a bad epoch.

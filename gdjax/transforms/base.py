@@ -149,6 +149,11 @@ class _Chain(Rule):
         return tuple(transform.init(params) for transform in self.transforms)
 
     def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra: Any) -> tuple:
+        if not isinstance(state, tuple) or len(state) != len(self.transforms):
+            raise ValueError(
+                f"`state` must come from `init` of the same optimizer, a chain of {len(self.transforms)} transforms, "
+                f"got a {type(state).__name__}{f' of {len(state)}' if isinstance(state, tuple) else ''}."
+            )
         new_state = []
         for transform, its_state in zip(self.transforms, state, strict=True):
             updates, its_state = transform.update(updates, its_state, params, **extra)

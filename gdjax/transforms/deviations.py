@@ -116,6 +116,9 @@ def ema_of_variance(
 ) -> GradientTransformation:
     """Variance under a moving average, ema(|g|²) − |ema(g)|²: the centered RMS.
 
+    Corrected for its start, the variance of the first gradient is 0: what is divided by its root needs an ε that
+    bounds the first step.
+
     Args:
       decay: β in [0, 1), a number, a traced scalar or (under `clocked`) a schedule.
       initial_value: the variance before the first gradient, at least 0; None is 0.

@@ -20,7 +20,8 @@ from gdjax.types import OptState, Params, Updates, state
 
 def _filter(name: str, filter: Any, kind: type = Filter) -> GradientTransformation:
     if not isinstance(getattr(filter, "rule", None), kind):
-        raise TypeError(f"`{name}` must be a filter such as `ema(0.9)`, got {filter!r}.")
+        what = "moving average" if kind is Ema else "filter"
+        raise TypeError(f"`{name}` must be a {what} such as `ema(0.9)`, got {filter!r}.")
     return filter
 
 

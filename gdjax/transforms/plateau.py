@@ -115,7 +115,9 @@ def reduce_on_plateau(
 
     Stands after an optimizer: `chain(adam(1e-3), reduce_on_plateau(patience=5))`. Inside a training run it
     judges once an epoch, when the epoch changes, the validation loss where there is one, else the epoch's
-    training loss. In a hand-written loop it judges `value=` at every update.
+    training loss. In a hand-written loop it judges `value=` at every update, or once an epoch where `update` is told
+    `epoch=`, the epochs finished so far, and `epoch_value=`, the metric of the last of them. A judgement acts on the
+    update that it is told with.
 
     Better is below best − (rtol·|best| + atol) (above, in mode "max"), also for negative metrics; NaN is never
     better.

@@ -19,7 +19,7 @@ from gdjax.transforms.adaptive_methods import safe_root
 from gdjax.transforms.base import GradientTransformation, Rule, divide, elementwise, lift, scalar, transformation
 from gdjax.transforms.bias_correction import respond, response_of
 from gdjax.transforms.compensated import CompensatedSum, zero_sum
-from gdjax.transforms.filters import WeighingFilter
+from gdjax.transforms.filters import Decaying, WeighingFilter
 from gdjax.types import OptState, Params, Updates, state
 
 
@@ -67,7 +67,11 @@ class _Rectified(Rule):
 
 def _filters_in(transform: GradientTransformation) -> list[GradientTransformation]:
     def weighs(node: Any) -> bool:
-        return isinstance(node, GradientTransformation) and isinstance(node.rule, WeighingFilter)
+        return (
+            isinstance(node, GradientTransformation)
+            and isinstance(node.rule, WeighingFilter)
+            and isinstance(node.rule, Decaying)
+        )
 
     return [node for node in jax.tree.leaves(transform, is_leaf=weighs) if weighs(node)]
 

@@ -42,9 +42,7 @@ class _Mask(NamedTuple):
 
 
 def _mask(name: str, mask: Any) -> Any:
-    if mask is None or callable(mask):
-        return mask
-    leaves, structure = jax.tree_util.tree_flatten_with_path(mask)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(mask, is_leaf=lambda leaf: leaf is None)
     for path, leaf in leaves:
         if not isinstance(leaf, bool | np.bool_):
             raise TypeError(f"`{checks.path_name(name, path)}` must be True or False, got {leaf!r}.")
@@ -110,5 +108,9 @@ def add_decayed_weights(weight_decay: Any, mask: Any = None, *, mask_name: str =
     Source: Loshchilov & Hutter (2019), "Decoupled weight decay regularization".
     """
     return transformation(
-        _AddDecayedWeights(non_negative("weight_decay", weight_decay), _mask(mask_name, mask), mask_name)
+        _AddDecayedWeights(
+            non_negative("weight_decay", weight_decay),
+            mask if mask is None or callable(mask) else _mask(mask_name, mask),
+            mask_name,
+        )
     )

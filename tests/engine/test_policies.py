@@ -89,9 +89,7 @@ def test_a_skipped_step_is_as_if_its_batch_were_absent(batch, kind):
     assert int(clock.count) == int(result.state.model_state["calls"]) == 9
     assert plateau.plateau_scale < 1
     assert (int(result.state.skipped), int(expected.state.skipped)) == (3, 0)
-    assert result.history.recorded["skipped"].tolist() == [
-        epoch + (i >= batch) for epoch in range(3) for i in range(4)
-    ]
+    assert result.history.recorded["skipped"].tolist() == [epoch + (i >= batch) for epoch in range(3) for i in range(4)]
 
 
 def test_an_update_that_is_not_finite_is_skipped():
@@ -199,9 +197,7 @@ def until(last, *, policy="raise", epochs=3, validation=False, **settings):
     held_out = {"validation": (x[:5], np.zeros(5, np.int32))} if validation else {}
     settings = {"optimizer": gdjax.heavy_ball(0.1), "regime": REGIME, "model_state": jnp.int32(0)} | settings
     table = x, np.full(9, last, np.int32)
-    return gdjax.fit(
-        diverging, {"w": np.float32(1)}, table, epochs=epochs, non_finite=policy, **held_out, **settings
-    )
+    return gdjax.fit(diverging, {"w": np.float32(1)}, table, epochs=epochs, non_finite=policy, **held_out, **settings)
 
 
 NEVER = -1
@@ -265,9 +261,7 @@ def test_parameters_stay_finite_where_a_finite_update_takes_them_too_far(policy)
 
     arguments = (lambda w, batch: -jnp.mean(w * batch), np.float32(3e38), np.ones(1, np.float32))
     try:
-        result = gdjax.fit(
-            *arguments, optimizer=gdjax.gd(1e38), regime=gdjax.full_batch(), epochs=2, non_finite=policy
-        )
+        result = gdjax.fit(*arguments, optimizer=gdjax.gd(1e38), regime=gdjax.full_batch(), epochs=2, non_finite=policy)
     except gdjax.NonFiniteError as error:
         result = error.result
     assert np.isfinite(result.params)
