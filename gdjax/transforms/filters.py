@@ -106,12 +106,25 @@ def remember(step: Any, updates: Updates, memory: Any) -> Any:
 
 def kept(memory: Any, like: Any) -> Any:
     """A memory in the dtypes in which it is kept."""
-    return jax.tree.map(lambda v, old: cast(v, old.dtype), memory, like)
+
+    def keep(v: jax.Array, old: jax.Array) -> jax.Array:
+        if not jnp.iscomplexobj(v) and jnp.finfo(old.dtype).max < jnp.finfo(v.dtype).max:
+            limit = jnp.asarray(jnp.finfo(old.dtype).max, v.dtype)
+            v = jnp.clip(v, -limit, limit)  # no infinity, which a memory could never leave
+        return cast(v, old.dtype)
+
+    return jax.tree.map(keep, memory, like)
 
 
 def answer(values: Any, updates: Updates) -> Updates:
     """Values in the dtypes of the gradients; leaves that don't train pass as they came."""
     return jax.tree.map(lambda g, v: cast(v, leaf_dtype(g)) if is_trainable(g) else g, updates, values)
+
+
+def has_one_memory(filter: Any) -> bool:
+    """Whether a transform is a filter that steps one memory a leaf, so that another rule can step it in its place."""
+    rule = getattr(filter, "rule", None)
+    return isinstance(rule, Filter) and type(rule).init is Filter.init
 
 
 def is_average(filter: Any) -> bool:

@@ -14,12 +14,12 @@ from gdjax.schedules import ahead, as_schedule, complement
 from gdjax.transforms.base import GradientTransformation, Rule, elementwise, multiply, scalar, transformation
 from gdjax.transforms.bias_correction import BiasCorrectedState, SelfCorrected
 from gdjax.transforms.compensated import CompensatedSum, zero_sum
-from gdjax.transforms.filters import Ema, Filter, FilterState, answer, kept, remember
+from gdjax.transforms.filters import Ema, Filter, FilterState, answer, has_one_memory, is_average, kept, remember
 from gdjax.types import OptState, Params, Updates, state
 
 
 def _filter(name: str, filter: Any, kind: type = Filter) -> GradientTransformation:
-    if not isinstance(getattr(filter, "rule", None), kind):
+    if not has_one_memory(filter) or not isinstance(filter.rule, kind) or (kind is Ema and not is_average(filter)):
         what = "moving average" if kind is Ema else "filter"
         raise TypeError(f"`{name}` must be a {what} such as `ema(0.9)`, got {filter!r}.")
     return filter

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from gdjax import checks
 from gdjax.schedules import complement, non_negative
 from gdjax.transforms.base import GradientTransformation, chain, lift, scalar, transformation
-from gdjax.transforms.filters import Decaying, Filter, bounded, interpolate
+from gdjax.transforms.filters import Decaying, Filter, FilterState, answer, bounded, interpolate
+from gdjax.types import Params, Updates
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,6 +20,10 @@ class _RunningMax(Filter):
 
     def step(self, v: jax.Array, x: jax.Array) -> jax.Array:
         return jnp.maximum(v, self.signal(x))
+
+    def update(self, updates: Updates, state: FilterState, params: Params | None = None, **extra: Any) -> tuple:
+        _, state = super().update(updates, state, params, **extra)
+        return answer(state.memory, updates), state  # what is kept, or it would shrink by its rounding
 
 
 def running_max(filter: GradientTransformation, *, accumulator_dtype: Any = None) -> GradientTransformation:

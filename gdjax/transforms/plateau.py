@@ -30,7 +30,9 @@ class PlateauState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _ReduceOnPlateau(Rule):
+class ReduceOnPlateau(Rule):
+    """The judge and its factor; see `reduce_on_plateau`."""
+
     factor: Any
     patience: Any
     rtol: Any
@@ -145,7 +147,7 @@ def reduce_on_plateau(
     0.5
     """
     return transformation(
-        _ReduceOnPlateau(
+        ReduceOnPlateau(
             factor=checks.decay("factor", factor),
             patience=checks.integer("patience", patience, least=0),
             rtol=checks.decay("rtol", rtol),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from gdjax.dtypes import float_dtype
 from gdjax.schedules import Schedule, product
 from gdjax.transforms.base import GradientTransformation, Rule, lift, transformation
-from gdjax.transforms.plateau import PlateauState
+from gdjax.transforms.plateau import PlateauState, ReduceOnPlateau
 from gdjax.types import OptState, Params, Updates, state
 
 
@@ -48,7 +48,7 @@ def _scaled(optimizer: GradientTransformation, scale: jax.Array) -> GradientTran
     def one(path: tuple, leaf: Any) -> Any:
         if not _is_rate(path):
             return leaf
-        return product(leaf, scale) if isinstance(leaf, Schedule) else leaf * scale
+        return product(leaf, scale) if isinstance(leaf, Schedule) else jnp.asarray(leaf).astype(float_dtype()) * scale
 
     return jax.tree_util.tree_map_with_path(one, optimizer, is_leaf=lambda leaf: isinstance(leaf, Schedule))
 
@@ -82,4 +82,6 @@ def rate_on_plateau(optimizer: GradientTransformation, plateau: GradientTransfor
       ValueError, TypeError: if an argument is no transform, or `optimizer` has not one learning rate.
     """
     starting_rate(optimizer)
+    if not isinstance(getattr(getattr(plateau, "init", None), "__self__", None), ReduceOnPlateau):
+        raise TypeError(f"`plateau` must be made by `reduce_on_plateau`, got {plateau!r}.")
     return transformation(_RateOnPlateau(lift("optimizer", optimizer), lift("plateau", plateau)))

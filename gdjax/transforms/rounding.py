@@ -137,7 +137,8 @@ def _round(x: jax.Array, dtype: Any, key: jax.Array) -> jax.Array:
 def stochastic_rounding(seed: Any = 0) -> GradientTransformation:
     """θ + u rounded up or down at random, so that its mean is θ + u in float32; 32-bit parameters are left alone.
 
-    Stands last: `chain(adam(1e-3), stochastic_rounding())`.
+    Stands last: `chain(adam(1e-3), stochastic_rounding())`. Where 16-bit updates are larger than the parameter, the
+    move to the neighbour does not fit into them, and is rounded once more, to nearest.
 
     Args:
       seed: what the roundings follow from, an integer, may be traced.

@@ -9,7 +9,16 @@ import jax.numpy as jnp
 from gdjax import checks
 from gdjax.dtypes import is_trainable, real_dtype
 from gdjax.transforms.adaptive_methods import safe_root
-from gdjax.transforms.base import GradientTransformation, Rule, elementwise, multiply, narrow, transformation, widen
+from gdjax.transforms.base import (
+    GradientTransformation,
+    Rule,
+    divide,
+    elementwise,
+    multiply,
+    narrow,
+    transformation,
+    widen,
+)
 from gdjax.transforms.filters import square
 from gdjax.types import OptState, Params, Updates
 
@@ -18,7 +27,7 @@ def norm(x: jax.Array) -> jax.Array:
     """‖x‖₂ of all coordinates, scaled by the largest so that no square overflows or vanishes."""
     size = jnp.abs(x)
     largest = jnp.max(size, initial=0)
-    safe = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    safe = jax.lax.stop_gradient(jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1))
     return safe * safe_root(jnp.sum(square(size / safe)))
 
 
@@ -35,8 +44,9 @@ class _TrustRatio(Rule):
                 return u
             of_params, of_update = norm(jnp.asarray(p).astype(u.dtype)), norm(u)
             known = (of_params > 0) & (of_update > 0)
-            ratio = jnp.where(known, of_params / jnp.where(known, of_update, 1), 1)
-            return multiply(ratio.astype(real_dtype(u.dtype)), u)
+            # Direction first: the quotient of the norms may leave the range where the step does not.
+            direction = divide(u, jnp.where(known, of_update, 1).astype(real_dtype(u.dtype)))
+            return multiply(jnp.where(known, of_params, 1).astype(real_dtype(u.dtype)), direction)
 
         return narrow(elementwise(trusted, wide, params), updates), state
 

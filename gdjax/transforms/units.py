@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gdjax.dtypes import real_dtype
 from gdjax.schedules import non_negative
 from gdjax.transforms.adaptive_methods import safe_root
 from gdjax.transforms.base import (
@@ -18,7 +19,7 @@ from gdjax.transforms.base import (
     transformation,
     widen,
 )
-from gdjax.transforms.filters import Filter, kept, remember
+from gdjax.transforms.filters import has_one_memory, kept, remember
 from gdjax.types import Params, Updates, state
 
 
@@ -43,10 +44,11 @@ class _UnitCorrected(Rule):
         gradients = remember(step, updates, state.gradients)
 
         def scaled(g: jax.Array, of_gradients: jax.Array, of_steps: jax.Array) -> jax.Array:
-            eps = scalar("eps_root", self.eps_root, of_gradients.dtype)
-            size = safe_root(of_gradients + eps)
+            real = real_dtype(g.dtype)
+            eps = scalar("eps_root", self.eps_root, real)
+            size = safe_root(of_gradients.astype(real) + eps)
             zero = size == 0  # without an ε, where no gradient was seen
-            moved = multiply(safe_root(of_steps.astype(eps.dtype) + eps), g)
+            moved = multiply(safe_root(of_steps.astype(real) + eps), g)
             return jnp.where(zero, 0, divide(moved, jnp.where(zero, 1, size)))
 
         steps = elementwise(scaled, widen(updates), gradients, state.steps)
@@ -69,6 +71,6 @@ def unit_corrected(filter: GradientTransformation, *, eps_root: Any = 1e-6) -> G
 
     Source: Zeiler (2012), "ADADELTA: an adaptive learning rate method", algorithm 1.
     """
-    if not isinstance(getattr(filter, "rule", None), Filter):
+    if not has_one_memory(filter):
         raise TypeError(f"`filter` must be a filter such as `ema_of_squares(0.9)`, got {filter!r}.")
     return transformation(_UnitCorrected(filter, non_negative("eps_root", eps_root)))

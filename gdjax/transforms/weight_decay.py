@@ -41,8 +41,10 @@ class _Mask(NamedTuple):
         return jax.tree.unflatten(self.structure, self.leaves)
 
 
-def _mask(name: str, mask: Any) -> Any:
-    leaves, structure = jax.tree_util.tree_flatten_with_path(mask, is_leaf=lambda leaf: leaf is None)
+def _mask(name: str, mask: Any, params: Params = True) -> Any:
+    """A tree of bools; it may have None only where the parameters have, as a run's have at leaves that it holds."""
+    held = jax.tree.structure(mask) == jax.tree.structure(params)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(mask, is_leaf=lambda leaf: leaf is None and not held)
     for path, leaf in leaves:
         if not isinstance(leaf, bool | np.bool_):
             raise TypeError(f"`{checks.path_name(name, path)}` must be True or False, got {leaf!r}.")
@@ -53,7 +55,7 @@ def _spread(name: str, mask: Any, params: Params) -> Any:
     """The mask's bools over the leaves of the parameters."""
     if mask is None:
         return jax.tree.map(lambda _: True, params)
-    tree = mask.tree if isinstance(mask, _Mask) else _mask(name, mask(params)).tree
+    tree = mask.tree if isinstance(mask, _Mask) else _mask(name, mask(params), params).tree
     try:
         return jax.tree.map(lambda counts, part: jax.tree.map(lambda _: counts, part), tree, params)
     except ValueError as error:

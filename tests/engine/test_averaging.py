@@ -164,12 +164,6 @@ def test_16_bit_parameters_are_averaged_in_float32():
     assert result.average["w"].tolist() == jnp.asarray(mean[:2], jnp.bfloat16).tolist()
 
 
-def test_a_16_bit_memory_may_be_asked_for():
-    memory = train(ema(0.8, accumulator_dtype="bfloat16"), epochs=1).state.average_state.inner.filter.memory
-    assert memory["w"].dtype == memory["b"].dtype == jnp.bfloat16
-    np.testing.assert_allclose(memory["w"].astype(np.float32), weighted(ALL * 0.8**AGES)[4, :2], rtol=0.05)
-
-
 def test_leaves_that_do_not_train_are_held():
     params = PARAMS | {"name": "moons", "count": 3, "activation": jnp.tanh, "index": jnp.arange(2), "nothing": None}
     result = train(ema(0.8), params=params, metrics={"name": lambda params, _: len(params["name"])})
