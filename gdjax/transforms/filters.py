@@ -250,7 +250,8 @@ def ema(decay: Any, *, accumulator_dtype: Any = None, name: str = "decay") -> Gr
     Args:
       decay: β in [0, 1), a number, a traced scalar or (under `clocked`) a schedule; 0 is the gradient itself.
       accumulator_dtype: the float dtype in which v is kept; by default the parameters', at least float32. A 16-bit
-        average stops moving once 1 − β is below its rounding, 2⁻⁸ for bfloat16.
+        average stops moving once 1 − β is below its rounding, 2⁻⁸ for bfloat16; float16 holds squares only up to 65504,
+        and stays there.
       name: what an error calls `decay`, for the optimizer that gives it another name.
 
     Raises:

@@ -327,8 +327,9 @@ def test_mu_dtype_is_that_of_the_mean_alone():
     assert mean.size.filter.memory.dtype == jnp.float32
 
 
-@pytest.mark.parametrize("memory", SIXTEEN)
-@pytest.mark.parametrize("size", [1e-2, 1.0, 1e3])
+@pytest.mark.parametrize(
+    ("memory", "size"), [*(("bfloat16", size) for size in (1e-2, 1.0, 1e3)), ("float16", 1.0)]
+)  # a float16 memory of squares holds gradients from 1e-2 to 255, as the docstring says
 def test_a_16_bit_memory_walks_about_the_same_way(memory, size):
     gradients = jnp.asarray(np.random.default_rng(0).normal(1, 0.5, size=(50, 4)) * size, jnp.float32)
 
@@ -343,3 +344,11 @@ def test_a_16_bit_memory_walks_about_the_same_way(memory, size):
         return jax.lax.scan(step, optimizer.init(gradients[0]), gradients)[1]
 
     np.testing.assert_allclose(path(memory), path(None), rtol=0.03)
+
+
+def test_a_float16_memory_of_squares_that_it_cannot_hold_stays_finite():
+    optimizer = gdjax.adam(0.1, accumulator_dtype="float16")
+    state = optimizer.init(jnp.ones(1))
+    for _ in range(5):
+        updates, state = optimizer.update(jnp.full(1, 1e3), state)
+    assert np.isfinite(updates).all()
