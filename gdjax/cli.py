@@ -11,6 +11,7 @@ import tyro
 import gdjax
 from gdjax import checks, tasks
 from gdjax.data.regimes import Regime, full_batch, mini_batch, stochastic
+from gdjax.engine.native import compile_small_loops
 from gdjax.report.baselines import baselines
 from gdjax.report.compare import CUSTOMARY, compare
 from gdjax.report.files import prepare_folder, write_comparison
@@ -184,3 +185,9 @@ def main(arguments: list[str] | None = None) -> int:
             print("gdjax: interrupted, nothing was written.", file=sys.stderr)
         return 130
     return 0
+
+
+def command() -> int:
+    """The console script: `main` in a process of its own, so that XLA can still be told about small loops."""
+    compile_small_loops()
+    return main()

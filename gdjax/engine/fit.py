@@ -19,6 +19,7 @@ from gdjax.engine.averaging import averaged
 from gdjax.engine.evaluation import evaluate, judges_of
 from gdjax.engine.history import History, Recorder
 from gdjax.engine.interrupt import interruptible
+from gdjax.engine.native import SmallJit
 from gdjax.engine.progress import progress_bar
 from gdjax.engine.training import Record, Training, TrainingState, training
 from gdjax.transforms.base import GradientTransformation
@@ -27,7 +28,7 @@ from gdjax.types import Batch, LossFn, Params
 CHUNK_SECONDS = 0.25
 """The host looks about this often."""
 
-RECORD_STEPS = 16384
+RECORD_STEPS = 65536
 """Rows of a chunk's record, and so the most steps of a chunk: the same for every run, so that a longer one is no
 other program."""
 
@@ -62,7 +63,7 @@ class NonFiniteError(FloatingPointError):
         self.result = result
 
 
-@functools.partial(jax.jit, static_argnames="capacity", donate_argnames="state")
+@functools.partial(SmallJit, static_argnums=(4,), donate_argnums=(1,))
 def _run(run: Training, state: TrainingState, data: Batch, stop: Any, capacity: int) -> tuple[TrainingState, Record]:
     return run.steps(state, data, stop, capacity=capacity)
 

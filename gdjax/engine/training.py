@@ -147,7 +147,7 @@ class Training:
             step=jnp.zeros((), jnp.int32),
             trainable=trainable,
             held=held,
-            optimizer_state=self.optimizer.init(trainable),
+            optimizer_state=_first_state(self.optimizer, trainable),
             model_state=model_state,
             keys=keys,
             loss_sum=zero_sum(),
@@ -278,7 +278,13 @@ class Training:
             rows = self._slices(data).rows
             return advance(_moving(state), 0, ids(0, rows), rows)[1]
 
-        return jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), jax.eval_shape(row, state, data))
+        number = jax.ShapeDtypeStruct((), float_dtype())
+        columns = {"loss": number, "step_loss": number, "learning_rate": number, "recorded": {}}
+        if self.record is not None:  # only tracing a step tells what it adds
+            columns = jax.eval_shape(row, state, data)
+        elif self.non_finite != "keep":
+            columns["recorded"] = {"skipped": jax.ShapeDtypeStruct((), jnp.int32)}
+        return jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), columns)
 
     def _stepper(self, state: TrainingState, data: Batch) -> tuple[Callable, Callable]:
         """The epoch's two functions.
@@ -383,6 +389,12 @@ def _columns(recorded: Any, taken: dict) -> dict[str, jax.Array]:
     if taken.keys() & recorded.keys():
         raise ValueError(f"`record` must leave the names {sorted(taken)} to the run, got {sorted(recorded)}.")
     return {name: jnp.asarray(value) for name, value in recorded.items()}
+
+
+@jax.jit
+def _first_state(transform: GradientTransformation, params: Params) -> OptState:
+    """A transform's state before its first update; compiled, since it is made of many small arrays."""
+    return transform.init(params)
 
 
 def _strong(leaf: Any) -> Any:

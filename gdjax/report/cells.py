@@ -11,6 +11,7 @@ import numpy as np
 from gdjax import checks
 from gdjax.data.regimes import Regime
 from gdjax.dtypes import float_dtype
+from gdjax.engine.native import SmallJit
 from gdjax.engine.parameters import merge
 from gdjax.engine.training import Training, TrainingState, training
 from gdjax.types import Batch, LossFn
@@ -102,7 +103,8 @@ class Cell:
         advance_rates = jax.vmap(advance_seeds, (0, by_rate, None, None), by_rate)
         several = jnp.zeros(rates, float_dtype())
         states = jax.eval_shape(self.begin, several, starts, self.seeds)
-        program = jax.jit(advance_rates, donate_argnums=1).lower(several, states, data, jnp.zeros((), jnp.int32))
+        shapes = (several, states, data, jnp.zeros((), jnp.int32))
+        program = SmallJit(advance_rates, donate_argnums=(1,)).lower(*shapes)
         self.advance = program.compile()
         self.compile_seconds = time.perf_counter() - started
         """Of the program that trains; those that begin and evaluate are small."""
