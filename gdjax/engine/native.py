@@ -77,11 +77,14 @@ def compile_small_loops(limit: int = 400_000) -> None:
 
 
 def _started() -> bool:
-    """Whether JAX has made its devices: a setting that must come before refuses then, even with the value it has."""
+    """Whether JAX has made its devices: from then on it refuses to change their number."""
+    name = "jax_num_cpu_devices"
+    number = getattr(jax.config, name)
     try:
-        jax.config.update("jax_num_cpu_devices", jax.config.jax_num_cpu_devices)
+        jax.config.update(name, number + 1)
     except RuntimeError:
         return True
+    jax.config.update(name, number)
     return False
 
 
@@ -112,16 +115,16 @@ class SmallJit:
         """How many programs were compiled, as `jax.jit`'s own of that name."""
         return self._large._cache_size() + self._small._cache_size()
 
-    def _chosen(self, arguments: tuple) -> Callable:
+    def _chosen(self, arguments: tuple) -> Any:
         on_cpu = jax.tree.all(jax.tree.map(_on_cpu, arguments))
         return self._small if on_cpu and is_small(self.traced.trace(*arguments).jaxpr.jaxpr) else self._large
 
     @functools.cached_property
-    def _large(self) -> Callable:
+    def _large(self) -> Any:
         return jax.jit(lambda *arguments: self.traced(*arguments), **self.settings)
 
     @functools.cached_property
-    def _small(self) -> Callable:
+    def _small(self) -> Any:
         return jax.jit(lambda *arguments: self.traced(*arguments), compiler_options=_options(), **self.settings)
 
 

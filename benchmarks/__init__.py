@@ -1,0 +1,1 @@
+"""gdjax beside its peers: `python -m benchmarks` runs every contest and says which goals are met."""

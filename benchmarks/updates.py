@@ -1,0 +1,136 @@
+"""The update alone: Adam on given gradients, on a large model and on one of very many small leaves."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.contest import Contest, Peer, Proof, Work
+from benchmarks.loops import fastest
+from benchmarks.problems import small_loops
+
+RATE = 1e-3
+
+
+def large() -> list[tuple[int, ...]]:
+    """A transformer of 12 layers and width 448: 76 leaves, 30 million parameters."""
+    layer = [(448, 1344), (448, 448), (448, 1792), (1792, 448), (448,), (448,)]
+    return [(2048, 448), (256, 448), *(12 * layer), (448,), (448,)]
+
+
+def many() -> list[tuple[int, ...]]:
+    """2,000 leaves of 64."""
+    return 2000 * [(64,)]
+
+
+def trees(shapes_of: Callable[[], list]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Parameters and gradients of these shapes."""
+    draw = np.random.default_rng(0).standard_normal
+    return tuple([draw(shape, np.float32) for shape in shapes_of()] for _ in range(2))
+
+
+def jax_update(library: str, shapes_of: Callable[[], list]) -> tuple:
+    """The jitted update of gdjax's or optax's Adam, which gives its parameters and state away, and its arguments."""
+    small_loops()
+    import jax
+    import optax
+
+    import gdjax
+
+    rule = {"gdjax": gdjax, "optax": optax}[library].adam(RATE)
+    params, gradients = jax.tree.map(jax.numpy.asarray, trees(shapes_of))
+
+    def update(params: Any, state: Any, gradients: Any) -> tuple:
+        updates, state = rule.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
+
+    return update, (params, jax.jit(rule.init)(params), gradients)
+
+
+def jax_steps(library: str, shapes_of: Callable[[], list]) -> Work:
+    """Updates one after another."""
+    update, (params, state, gradients) = jax_update(library, shapes_of)
+    import jax
+
+    step = jax.jit(update, donate_argnums=(0, 1))
+    moving = params, state
+
+    def run(steps: int) -> int:
+        nonlocal moving
+        for _ in range(steps):
+            moving = step(*moving, gradients)
+        jax.block_until_ready(moving)
+        return steps
+
+    return Work(run, 1, lambda steps: Proof(steps, size([np.asarray(leaf) for leaf in moving[0]])))
+
+
+def jax_compilation(library: str, shapes_of: Callable[[], list]) -> Work:
+    """The update traced and compiled."""
+    update, arguments = jax_update(library, shapes_of)
+    import jax
+
+    def run(_: int) -> Any:
+        return jax.jit(update, donate_argnums=(0, 1)).lower(*arguments).compile()
+
+    return Work(run, 1, lambda compiled: Proof(1, size([np.asarray(leaf) for leaf in compiled(*arguments)[0]])))
+
+
+def torch_steps(shapes_of: Callable[[], list]) -> Work:
+    """PyTorch's fused Adam, at its best number of threads."""
+    import torch
+
+    def made(threads: int) -> tuple[list, Callable]:
+        params, gradients = ([torch.from_numpy(leaf) for leaf in tree] for tree in trees(shapes_of))
+        for leaf, gradient in zip(params, gradients, strict=True):
+            leaf.grad = gradient
+        optimizer = torch.optim.Adam(params, lr=RATE, fused=True)
+
+        def run(steps: int) -> tuple:
+            torch.set_num_threads(threads)
+            for _ in range(steps):
+                optimizer.step()
+            return steps, params
+
+        return run
+
+    note, _ = fastest({f"PyTorch at {n} thread{'s' * (n > 1)}": made(n) for n in (1, 2)})
+    run = made(int(note.split()[2]))  # from the start again, for the proof
+    return Work(run, 1, lambda made: Proof(made[0], size([leaf.numpy() for leaf in made[1]])), note)
+
+
+def size(leaves: list[np.ndarray]) -> float:
+    """The mean square of all numbers."""
+    return float(np.mean(np.concatenate([leaf.ravel() for leaf in leaves]).astype(float) ** 2))
+
+
+BIG, SMALL, OPTAX = "Adam update, 76 leaves, 30 M parameters", "Adam update, 2,000 leaves of 64", "optax, jitted"
+partial = functools.partial
+contest = partial(Contest, "updates", tolerance=1e-5)
+CONTESTS = [
+    contest(
+        BIG,
+        partial(jax_steps, "gdjax", large),
+        (
+            Peer("PyTorch, fused", partial(torch_steps, large), 0.7),
+            Peer(OPTAX, partial(jax_steps, "optax", large), 1.1),
+        ),
+        units=3,
+    ),
+    contest(
+        f"{SMALL}: a step",
+        partial(jax_steps, "gdjax", many),
+        (Peer(OPTAX, partial(jax_steps, "optax", many), 50),),
+        units=3,
+        long=True,
+    ),
+    contest(
+        f"{SMALL}: compilation",
+        partial(jax_compilation, "gdjax", many),
+        (Peer(OPTAX, partial(jax_compilation, "optax", many), 10),),
+        fresh=True,
+        rounds=2,
+        long=True,
+    ),
+]
