@@ -13,6 +13,7 @@ from gdjax.data import stochastic as stochastic
 from gdjax.engine.fit import NonFiniteError as NonFiniteError
 from gdjax.engine.fit import fit as fit
 from gdjax.engine.native import compile_small_loops as compile_small_loops
+from gdjax.engine.packing import pack as pack
 from gdjax.engine.training import training as training
 from gdjax.optimizers import adabelief as adabelief
 from gdjax.optimizers import adadelta as adadelta

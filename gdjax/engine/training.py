@@ -391,10 +391,16 @@ def _columns(recorded: Any, taken: dict) -> dict[str, jax.Array]:
     return {name: jnp.asarray(value) for name, value in recorded.items()}
 
 
-@jax.jit
+_first_state_at_once = jax.jit(lambda transform, params: transform.init(params))
+
+
 def _first_state(transform: GradientTransformation, params: Params) -> OptState:
-    """A transform's state before its first update; compiled, since it is made of many small arrays."""
-    return transform.init(params)
+    """A transform's state before its first update.
+
+    Its many small arrays are made at once; but one by one where leaves are spread over devices, so that theirs are too.
+    """
+    spread = any(isinstance(leaf, jax.Array) and len(leaf.devices()) > 1 for leaf in jax.tree.leaves(params))
+    return transform.init(params) if spread else _first_state_at_once(transform, params)
 
 
 def _strong(leaf: Any) -> Any:
