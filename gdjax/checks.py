@@ -185,10 +185,17 @@ def finite(name: str, data: Any, *, hint: str = "") -> None:
             continue
         if not jax.dtypes.issubdtype(leaf.dtype, np.inexact):
             continue
-        where = jnp if isinstance(leaf, jax.Array) else np  # an array is looked at where it lies
+        where = np if _in_memory(leaf) else jnp  # an array is looked at where it lies
         bad = leaf.size - int(where.sum(where.isfinite(leaf)))
         if bad:
             raise ValueError(
                 f"`{path_name(name, path)}` must be finite, got {bad} NaN or infinite of {leaf.size} numbers"
                 f"{f' ({hint})' if hint else ''}."
             )
+
+
+def _in_memory(leaf: Any) -> bool:
+    """Whether NumPy sees an array without a copy."""
+    return not isinstance(leaf, jax.Array) or (
+        leaf.is_fully_addressable and all(device.platform == "cpu" for device in leaf.devices())
+    )

@@ -130,6 +130,7 @@ class RunKeys(NamedTuple):
     """Is folded with epoch and step for the loss."""
 
 
+@jax.jit
 def run_keys(seed: Any) -> RunKeys:
     """All keys of a run follow from its seed, an integer that may be traced."""
     return RunKeys(*jax.random.split(jax.random.key(seed), 3))

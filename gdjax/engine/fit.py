@@ -68,6 +68,12 @@ def _run(run: Training, state: TrainingState, data: Batch, stop: Any, capacity: 
     return run.steps(state, data, stop, capacity=capacity)
 
 
+@jax.jit
+def _copied(state: TrainingState) -> TrainingState:
+    """A state that may be given away."""
+    return jax.tree.map(jnp.copy, state)
+
+
 _evaluate = jax.jit(evaluate, static_argnames=("loss", "metrics"))
 
 
@@ -152,10 +158,10 @@ def fit(
         state = run.init(params, seed, model_state=model_state)
     else:
         _check_state(run, state, per_epoch)
-    state = state._replace(epochs=jnp.asarray(epochs, jnp.int32))
+    state = state._replace(epochs=jnp.asarray(np.int32(epochs)))
     if non_finite == "raise":
-        state = state._replace(skipped=jnp.zeros((), jnp.int32))  # what an earlier run skipped does not stop this one
-    state = jax.tree.map(_own, state)  # the run gives its state's memory away
+        state = state._replace(skipped=jnp.asarray(np.int32(0)))  # what an earlier run skipped does not stop this one
+    state = _copied(state)  # the run gives its state's memory away
     judge = functools.partial(_evaluate, loss=None if validation is None else run.loss, metrics=judges)
     judged = data if validation is None else validation
     looks = validation is not None or judges
@@ -240,8 +246,3 @@ def _next_chunk(chunk: int, made: int, seconds: float) -> int:
     """Steps until the next look: those of `CHUNK_SECONDS` at the present speed, reached by doublings."""
     wanted = int(made * CHUNK_SECONDS / max(seconds, 1e-9))
     return max(1, min(wanted, 64 * chunk))
-
-
-def _own(leaf: Any) -> Any:
-    """A copy that may be given away."""
-    return jnp.array(leaf, copy=True)

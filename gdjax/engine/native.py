@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend import core
 
 from gdjax import checks
 
@@ -167,13 +166,10 @@ def _equations(jaxpr: Any) -> Iterator[Any]:
     """All equations, those of nested programs included."""
     for equation in jaxpr.eqns:
         yield equation
-        for parameter in jax.tree.leaves(
-            equation.params, is_leaf=lambda x: isinstance(x, core.Jaxpr | core.ClosedJaxpr)
-        ):
-            if isinstance(parameter, core.ClosedJaxpr):
-                yield from _equations(parameter.jaxpr)
-            elif isinstance(parameter, core.Jaxpr):
-                yield from _equations(parameter)
+        for parameter in jax.tree.leaves(equation.params):
+            nested = getattr(parameter, "jaxpr", parameter)  # a closed one holds an open one
+            if hasattr(nested, "eqns"):
+                yield from _equations(nested)
 
 
 def _work(equation: Any) -> int:

@@ -125,7 +125,7 @@ class Training:
           ValueError, TypeError: if nothing in `params` trains, or the seed is no integer.
         """
         if not isinstance(seed, jax.core.Tracer):
-            seed = checks.integer("seed", seed, least=0, most=2**32 - 1)
+            seed = np.uint32(checks.integer("seed", seed, least=0, most=2**32 - 1))
         keys = run_keys(seed)
         if callable(params) and jax.tree_util.all_leaves([params]):
             params = params(keys.init)
@@ -142,21 +142,8 @@ class Training:
         if not jax.tree.leaves(trainable):
             raise ValueError(f"`params` must hold at least one float array to train, got {params!r}.")
         trainable, model_state = (jax.tree.map(_strong, tree) for tree in (trainable, model_state))
-        return TrainingState(
-            epoch=jnp.zeros((), jnp.int32),
-            step=jnp.zeros((), jnp.int32),
-            trainable=trainable,
-            held=held,
-            optimizer_state=_first_state(self.optimizer, trainable),
-            model_state=model_state,
-            keys=keys,
-            loss_sum=zero_sum(),
-            epoch_value=jnp.full((), jnp.nan, float_dtype()),
-            skipped=jnp.zeros((), jnp.int32),
-            rows_skipped=jnp.zeros((), jnp.int32),
-            average_state=None if self.average is None else started(self.average, trainable),
-            epochs=None if epochs is None else jnp.asarray(epochs, jnp.int32),
-        )
+        begin = _begin if any(map(_spread, jax.tree.leaves(trainable))) else _begin_at_once
+        return begin(self.optimizer, self.average, trainable, held, model_state, keys, epochs)
 
     def epoch(self, state: TrainingState, data: Batch) -> tuple[TrainingState, Record]:
         """One epoch, as a scan: reverse-differentiable, to be jitted, mapped and sharded by you.
@@ -391,16 +378,41 @@ def _columns(recorded: Any, taken: dict) -> dict[str, jax.Array]:
     return {name: jnp.asarray(value) for name, value in recorded.items()}
 
 
-_first_state_at_once = jax.jit(lambda transform, params: transform.init(params))
+def _begin(
+    optimizer: GradientTransformation,
+    average: GradientTransformation | None,
+    trainable: Params,
+    held: Held,
+    model_state: Any,
+    keys: RunKeys,
+    epochs: int | None,
+) -> TrainingState:
+    """The state before the first step."""
+    return TrainingState(
+        epoch=jnp.zeros((), jnp.int32),
+        step=jnp.zeros((), jnp.int32),
+        trainable=trainable,
+        held=held,
+        optimizer_state=optimizer.init(trainable),
+        model_state=model_state,
+        keys=keys,
+        loss_sum=zero_sum(),
+        epoch_value=jnp.full((), jnp.nan, float_dtype()),
+        skipped=jnp.zeros((), jnp.int32),
+        rows_skipped=jnp.zeros((), jnp.int32),
+        average_state=None if average is None else started(average, trainable),
+        epochs=None if epochs is None else jnp.asarray(epochs, jnp.int32),
+    )
 
 
-def _first_state(transform: GradientTransformation, params: Params) -> OptState:
-    """A transform's state before its first update.
+_begin_at_once = jax.jit(_begin)
+"""Compiled, since a state is many small arrays; where leaves are spread over devices, what is made of them leaf by
+leaf is spread likewise."""
 
-    Its many small arrays are made at once; but one by one where leaves are spread over devices, so that theirs are too.
-    """
-    spread = any(isinstance(leaf, jax.Array) and len(leaf.devices()) > 1 for leaf in jax.tree.leaves(params))
-    return transform.init(params) if spread else _first_state_at_once(transform, params)
+
+def _spread(leaf: Any) -> bool:
+    """Whether an array lies on several devices."""
+    return isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and len(leaf.devices()) > 1
 
 
 def _strong(leaf: Any) -> Any:

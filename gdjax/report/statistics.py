@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit  # SciPy is what JAX itself stands on
 
 CONFIDENCE = 0.95
 
@@ -26,6 +25,8 @@ def mean_interval(values: np.ndarray) -> Interval:
 
     Source: Student (1908), "The probable error of a mean".
     """
+    from scipy.special import stdtrit  # what JAX itself stands on; slow to import, and only a report asks
+
     values = np.asarray(values, float)
     count = values.size
     if count == 0:
