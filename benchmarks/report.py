@@ -71,6 +71,13 @@ def machine() -> dict[str, Any]:
     }
 
 
+def machine_line() -> str:
+    """The same as a sentence."""
+    about = machine()
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items() if version)
+    return f"{about['date']}, {about['machine']['processor']}, {about['machine']['cores']} cores; {versions}."
+
+
 def as_json(rows: list[Row]) -> dict[str, Any]:
     """Everything, times in µs."""
 
@@ -89,10 +96,8 @@ def as_json(rows: list[Row]) -> dict[str, Any]:
 
 def page(rows: list[Row]) -> str:
     """A Markdown page; the goals that are missed come first."""
-    about = machine()
     behind = [row for row in rows if row.met is False]
     rest = [row for row in rows if row.met is not False]
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items() if version)
     notes = {
         f"{row.contest.work}: {row.outcome.note}."
         for row in rows
@@ -102,7 +107,7 @@ def page(rows: list[Row]) -> str:
         [
             "# gdjax beside its peers",
             "",
-            f"{about['date']}, {about['machine']['processor']}, {about['machine']['cores']} cores; {versions}.",
+            machine_line(),
             "",
             "Made by `python -m benchmarks --page docs/benchmarks.md`. Each side has a process of its own, and the two "
             "take turns; both first prove, by the same number of steps and a like loss, that they do the same work. "

@@ -4,7 +4,9 @@ Optimizers are (init, update) pairs and pytrees of their hyperparameters; batch,
 descent are slicings of one dataset; a training run is one compiled program.
 """
 
-from gdjax import presets as presets
+import importlib
+from typing import TYPE_CHECKING
+
 from gdjax import schedules as schedules
 from gdjax import transforms as transforms
 from gdjax.data import full_batch as full_batch
@@ -31,14 +33,27 @@ from gdjax.optimizers import nadam as nadam
 from gdjax.optimizers import radam as radam
 from gdjax.optimizers import rmsprop as rmsprop
 from gdjax.optimizers import yogi as yogi
-from gdjax.report.compare import compare as compare
-from gdjax.report.rows import Budget as Budget
 from gdjax.transforms import chain as chain
+
+if TYPE_CHECKING:
+    from gdjax import presets as presets
+    from gdjax.report.compare import compare as compare
+    from gdjax.report.rows import Budget as Budget
 
 __version__ = "0.1.0"
 
+_LATER = {"presets": "gdjax.presets", "compare": "gdjax.report.compare", "Budget": "gdjax.report.rows"}
+"""What is imported when it is first asked for: a third of the modules, of no use to a training run."""
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER} - {"importlib", "TYPE_CHECKING"})
+
 
 def __getattr__(name: str) -> object:
+    if name in _LATER:
+        module = importlib.import_module(_LATER[name])
+        return getattr(module, name, module)
     if name == "sgd":
         raise AttributeError(
             "`gdjax.sgd` does not exist: the update is `gd`, and stochastic is the regime, "

@@ -172,6 +172,7 @@ def fit(
     step, total = int(state.epoch) * per_epoch + int(state.step), epochs * per_epoch
     capacity = RECORD_STEPS if record is None else RECORD_STEPS_OF_USERS
     chunk, made, bad_step = 1, 0, None
+    steps = _run.chosen(run, state, data, total, capacity)
     with interruptible() as interrupted, progress_bar(epochs, step / per_epoch, unit="epochs", shown=progress) as bar:
         bar.say("compiling")
         while step < total and not interrupted():
@@ -179,7 +180,7 @@ def fit(
             if looks:
                 stop = min(stop, (step // per_epoch + 1) * per_epoch)
             started = time.perf_counter()
-            state, rows = _run(run, state, data, stop, capacity)
+            state, rows = steps(run, state, data, stop, capacity)
             recorder.add(rows, step, per_epoch)
             seconds, made = time.perf_counter() - started, stop - step
             chunk = _next_chunk(chunk, made, seconds)

@@ -53,16 +53,15 @@ class Recorder:
             **{f"recorded.{name}": _filled(column, count) for name, column in record.recorded.items()},
         }
         self.chunks.append(columns)
-        self.ends = np.arange(step + 1, step + count + 1) % steps_per_epoch == 0
-        self.epoch_losses.append(_filled(record.loss, count)[self.ends])
+        self.ends = np.arange(steps_per_epoch - 1 - step % steps_per_epoch, count, steps_per_epoch)
+        self.epoch_losses.append(np.asarray(record.loss)[self.ends])
 
     def drop_from(self, row: int) -> None:
         """Forget the last chunk's steps from `row` on, and keep the loss of the first of them."""
         chunk = self.chunks[-1]
         self.lost_loss = float(chunk["step_loss"][row])
         self.chunks[-1] = {name: column[:row] for name, column in chunk.items()}
-        ends = self.ends[:row]
-        self.epoch_losses[-1] = self.epoch_losses[-1][: int(ends.sum())]
+        self.epoch_losses[-1] = self.epoch_losses[-1][self.ends < row]
 
     @property
     def last_loss(self) -> float:

@@ -104,17 +104,18 @@ class SmallJit:
 
     def __call__(self, *arguments: Any) -> Any:
         """The function's result."""
-        return self._chosen(arguments)(*arguments)
+        return self.chosen(*arguments)(*arguments)
 
     def lower(self, *arguments: Any) -> jax.stages.Lowered:
         """As `jax.jit(function).lower`."""
-        return self._chosen(arguments).lower(*arguments)
+        return self.chosen(*arguments).lower(*arguments)
 
     def _cache_size(self) -> int:
         """How many programs were compiled, as `jax.jit`'s own of that name."""
         return self._large._cache_size() + self._small._cache_size()
 
-    def _chosen(self, arguments: tuple) -> Any:
+    def chosen(self, *arguments: Any) -> Any:
+        """The jitted function that suits arguments like these; to be kept where calls are many and alike."""
         on_cpu = jax.tree.all(jax.tree.map(_on_cpu, arguments))
         return self._small if on_cpu and is_small(self.traced.trace(*arguments).jaxpr.jaxpr) else self._large
 

@@ -4,11 +4,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-try:
-    from tqdm.auto import tqdm
-except ImportError:
-    tqdm = None
-
 
 class Silent:
     """No bar."""
@@ -47,8 +42,10 @@ def progress_bar(total: int, first: float, *, unit: str, shown: bool) -> Iterato
     if not shown:
         yield Silent()
         return
-    if tqdm is None:
-        raise ImportError("`progress=True` needs tqdm, got none: pip install tqdm, or 'gdjax[demo]'.")
+    try:
+        from tqdm.auto import tqdm  # only here, since most runs show none
+    except ImportError:
+        raise ImportError("`progress=True` needs tqdm, got none: pip install tqdm, or 'gdjax[demo]'.") from None
     form = "{desc}: {n:.4g}/{total} " + unit + " |{bar}| {elapsed}<{remaining}{postfix}"
     with tqdm(total=total, initial=first, bar_format=form) as bar:
         yield Bar(bar)

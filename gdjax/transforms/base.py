@@ -7,6 +7,7 @@ takes it as it is, and `jit`, `vmap` and `grad` go through its numbers.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 from typing import cast as cast_type
@@ -86,6 +87,7 @@ def transformation(rule: Rule) -> GradientTransformation:
     return GradientTransformation(rule.init, rule.update)
 
 
+@functools.cache
 def _split_fields(rule_type: type) -> tuple[list[str], list[str]]:
     fields = dataclasses.fields(rule_type)
     numbers = [field.name for field in fields if not field.metadata.get("static")]

@@ -2,6 +2,7 @@ import functools
 import logging
 import os
 import signal
+import sys
 import threading
 
 import jax
@@ -12,7 +13,6 @@ import pytest
 
 import gdjax
 from gdjax import schedules
-from gdjax.engine import progress
 from gdjax.transforms import reduce_on_plateau
 
 ROWS = 22
@@ -218,7 +218,7 @@ def test_progress_is_shown(capsys):
 
 
 def test_progress_without_tqdm(monkeypatch):
-    monkeypatch.setattr(progress, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     with pytest.raises(ImportError, match="`progress=True` needs tqdm"):
         train(gdjax.gd(0.1), progress=True)
     train(gdjax.gd(0.1))
