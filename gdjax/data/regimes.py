@@ -1,6 +1,7 @@
 """A regime is how an epoch slices n examples into batches; the rest of descent is the same for all."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -11,7 +12,11 @@ from gdjax.data.shuffling import RoundKeys, round_keys, shuffled
 from gdjax.types import Batch
 
 BLOCK_IDS = 16384
-"""Example ids that are computed in one go: enough to hide the cost of starting, too few to fill a cache."""
+"""Examples whose ids are computed and whose rows are gathered in one go, at most: enough to hide the cost of starting,
+too few to fill a cache."""
+
+BLOCK_BYTES = 2**18
+"""Likewise the bytes of their rows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +38,14 @@ class Regime:
         arguments += ["drop_remainder=True"] if self.drop_remainder and self.batch_size != 1 else []
         return f"{name}({', '.join(arguments)})" if arguments else name
 
-    def slices(self, n: int) -> "Slices":
-        """How an epoch of n examples is cut."""
+    def slices(self, n: int, row_bytes: int = 0) -> "Slices":
+        """How an epoch of n examples, each of so many bytes, is cut."""
         n = checks.integer("n", n, least=1, most=2**31 - 1)
         rows = n if self.batch_size is None else min(self.batch_size, n)
-        return Slices(n, rows, n // rows, 0 if self.drop_remainder else n % rows)
+        together = min(BLOCK_IDS, BLOCK_BYTES // max(row_bytes, 1))
+        return Slices(
+            n, rows, n // rows, 0 if self.drop_remainder else n % rows, min(n // rows, max(1, together // rows))
+        )
 
     def steps_per_epoch(self, n: int) -> int:
         """Updates that an epoch of n examples makes."""
@@ -64,13 +72,24 @@ class Regime:
         places = jnp.minimum(start + jnp.arange(count, dtype=jnp.int32), n - 1)
         return shuffled(places, n, keys)
 
-    def batch(self, data: Batch, ids: jax.Array | None, start: Any, rows: int) -> Batch:
-        """The rows of these ids; without ids the `rows` rows from `start` on."""
-        if ids is not None:
-            return jax.tree.map(lambda x: jnp.asarray(x).at[ids].get(mode="promise_in_bounds"), data)
-        if rows == checks.rows("data", data):
-            return data
-        return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, rows), data)
+    def block(self, data: Batch, keys: RoundKeys | None, start: Any, count: int) -> Callable[[Any, int], Batch]:
+        """The rows at places start … start + count − 1 of the epoch's order, gathered together.
+
+        Returns:
+          `rows(place, number)`: so many of them from a place on. A run slices its batches from what lies side by
+          side, so that its inner loop reads no more than that.
+        """
+        first, lying = 0, data
+        if keys is not None:
+            ids = self.ids(keys, checks.rows("data", data), start, count)
+            first, lying = start, jax.tree.map(lambda x: jnp.asarray(x).at[ids].get(mode="promise_in_bounds"), data)
+
+        def rows(place: Any, number: int) -> Batch:
+            return jax.tree.map(
+                lambda x: x if len(x) == number else jax.lax.dynamic_slice_in_dim(x, place - first, number), lying
+            )
+
+        return rows
 
     def order(self, n: int, seed: int = 0, epoch: int = 0) -> jax.Array:
         """The epoch's order of example ids, for people and tests; a run never makes it.
@@ -102,6 +121,8 @@ class Slices(NamedTuple):
     """Full batches."""
     remainder: int
     """Rows of the smaller last batch; 0 where there is none."""
+    block: int
+    """Batches whose rows are gathered together."""
 
     @property
     def steps(self) -> int:
@@ -112,11 +133,6 @@ class Slices(NamedTuple):
     def seen(self) -> int:
         """Examples an epoch."""
         return self.full * self.rows + self.remainder
-
-    @property
-    def block(self) -> int:
-        """Batches whose ids are computed together."""
-        return min(self.full, max(1, BLOCK_IDS // self.rows))
 
 
 class RunKeys(NamedTuple):

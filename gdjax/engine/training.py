@@ -6,6 +6,7 @@ be cut anywhere: every way of cutting it gives the same bits, with one executabl
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -161,12 +162,12 @@ class Training:
         if not isinstance(state.step, jax.core.Tracer) and np.any(state.step != 0):
             raise ValueError(f"`state` must stand at the start of an epoch, got step {state.step}; take `steps`.")
         slices = self._slices(data)
-        advance, ids = self._stepper(state, data)
+        advance, gathered = self._stepper(state, data)
 
         def block(moving: _Moving, first: Any, batches: int) -> tuple[_Moving, dict]:
-            block_ids = ids(first, batches * slices.rows)
+            rows = gathered(first, batches * slices.rows)
             return jax.lax.scan(
-                lambda moving, i: advance(moving, first + i, _part(block_ids, i, slices.rows), slices.rows),
+                lambda moving, i: advance(moving, first + i, rows, slices.rows),
                 moving,
                 jnp.arange(batches, dtype=jnp.int32),
             )
@@ -181,7 +182,8 @@ class Training:
             moving, record = block(moving, whole * slices.block, slices.full - whole * slices.block)
             records.append(record)
         if slices.remainder:
-            moving, last = advance(moving, slices.full, ids(slices.full, slices.remainder), slices.remainder)
+            rows = gathered(slices.full, slices.remainder)
+            moving, last = advance(moving, slices.full, rows, slices.remainder)
             records.append(jax.tree.map(lambda x: x[None], last))
         record = jax.tree.map(lambda *parts: jnp.concatenate(parts), *records)
         state = self._arrive(state, moving, jnp.full((), slices.steps, jnp.int32), slices)
@@ -213,24 +215,24 @@ class Training:
 
         def epoch(carry: tuple) -> tuple:
             state, columns, position = carry
-            advance, ids = self._stepper(state, data)
+            advance, gathered = self._stepper(state, data)
             end = jnp.minimum(slices.steps, state.step + stop - position)
             end_of_full = jnp.minimum(end, slices.full)
             offset = position - state.step - begin
 
-            def step(i: Any, carry: tuple, its_ids: Any, rows: int) -> tuple:
+            def step(i: Any, carry: tuple, rows: Callable, number: int) -> tuple:
                 moving, columns = carry
-                moving, row = advance(moving, i, its_ids, rows)
+                moving, row = advance(moving, i, rows, number)
                 put = functools.partial(_put, at=offset + i)
                 return moving, jax.tree.map(put, columns, row)
 
             def block(b: Any, carry: tuple) -> tuple:
                 first = b * slices.block
-                block_ids = ids(first, slices.block * slices.rows)
+                rows = gathered(first, slices.block * slices.rows)
                 return jax.lax.fori_loop(
                     jnp.maximum(state.step, first),
                     jnp.minimum(end_of_full, first + slices.block),
-                    lambda i, c: step(i, c, _part(block_ids, i - first, slices.rows), slices.rows),
+                    lambda i, c: step(i, c, rows, slices.rows),
                     carry,
                 )
 
@@ -243,7 +245,7 @@ class Training:
             if slices.remainder:
                 carry = jax.lax.cond(
                     end > slices.full,
-                    lambda c: step(slices.full, c, ids(slices.full, slices.remainder), slices.remainder),
+                    lambda c: step(slices.full, c, gathered(slices.full, slices.remainder), slices.remainder),
                     lambda c: c,
                     carry,
                 )
@@ -255,15 +257,16 @@ class Training:
         return state, Record(count=position - begin, **columns)
 
     def _slices(self, data: Batch) -> Slices:
-        return self.regime.slices(checks.rows("data", data))
+        n = checks.rows("data", data)
+        return self.regime.slices(n, sum(math.prod(np.shape(x)[1:]) * x.dtype.itemsize for x in jax.tree.leaves(data)))
 
     def _empty_columns(self, state: TrainingState, data: Batch, capacity: int) -> dict:
         """A record's arrays, before the first step."""
 
         def row(state: TrainingState, data: Batch) -> dict:
-            advance, ids = self._stepper(state, data)
-            rows = self._slices(data).rows
-            return advance(_moving(state), 0, ids(0, rows), rows)[1]
+            advance, gathered = self._stepper(state, data)
+            number = self._slices(data).rows
+            return advance(_moving(state), 0, gathered(0, number), number)[1]
 
         number = jax.ShapeDtypeStruct((), float_dtype())
         columns = {"loss": number, "step_loss": number, "learning_rate": number, "recorded": {}}
@@ -276,19 +279,19 @@ class Training:
     def _stepper(self, state: TrainingState, data: Batch) -> tuple[Callable, Callable]:
         """The epoch's two functions.
 
-        `advance(moving, i, ids, rows) -> (moving, record row)` makes step i on the batch of these ids;
-        `ids(first, rows)` are those of so many rows from batch number `first` on.
+        `advance(moving, i, rows, number) -> (moving, record row)` makes step i on so many rows, which it takes from
+        `rows = gathered(first, count)`, the block of so many rows from batch number `first` on.
         """
         slices = self._slices(data)
         order = self.regime.keys(state.keys.order, slices.examples, state.epoch)
         epoch_key = jax.random.fold_in(state.keys.step, state.epoch) if "key" in self.loss.wants else None
         float_type = float_dtype()
 
-        def ids(first: Any, rows: int) -> jax.Array | None:
-            return self.regime.ids(order, slices.examples, first * slices.rows, rows)
+        def gathered(first: Any, count: int) -> Callable[[Any, int], Batch]:
+            return self.regime.block(data, order, first * slices.rows, count)
 
-        def advance(moving: _Moving, i: Any, its_ids: Any, rows: int) -> tuple[_Moving, dict]:
-            batch = self.regime.batch(data, its_ids, i * slices.rows, rows)
+        def advance(moving: _Moving, i: Any, rows_from: Callable, rows: int) -> tuple[_Moving, dict]:
+            batch = rows_from(i * slices.rows, rows)
             key = None if epoch_key is None else jax.random.fold_in(epoch_key, i)
 
             def objective(trainable: Params) -> tuple:
@@ -346,7 +349,7 @@ class Training:
                 row["recorded"] |= _columns(self.record(model, gradients, updates, optimizer_state), row["recorded"])
             return made, row
 
-        return advance, ids
+        return advance, gathered
 
     def _arrive(self, state: TrainingState, moving: _Moving, step: Any, slices: Slices) -> TrainingState:
         """The state after `step` steps of the epoch; after its last one, the start of the next."""
@@ -423,11 +426,6 @@ def _strong(leaf: Any) -> Any:
 
 def _moving(state: TrainingState) -> _Moving:
     return _Moving(*(getattr(state, name) for name in _Moving._fields))
-
-
-def _part(ids: jax.Array | None, i: Any, rows: int) -> jax.Array | None:
-    """The i-th batch of a block of ids."""
-    return None if ids is None else jax.lax.dynamic_slice_in_dim(ids, i * rows, rows)
 
 
 def _put(column: jax.Array, value: jax.Array, at: Any) -> jax.Array:
