@@ -64,7 +64,7 @@ CONTESTS = [
         computed,
         (Peer("jax.random.permutation", sorted_, 20),),
         tolerance=0,
-        rounds=2,
+        rounds=1,
         long=True,
     )
 ]

@@ -45,7 +45,7 @@ CACHE = f"{tempfile.gettempdir()}/gdjax-benchmarks-{os.getpid()}"
 """Made by the first process that fills it."""
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
-contest = functools.partial(Contest, "startup", fresh=True, rounds=3)
+contest = functools.partial(Contest, "startup", fresh=True, rounds=2)
 CONTESTS = [
     contest("import gdjax, beyond jax and optax", importing, (Peer("limit: 0.2 s", 0.2, 1),)),
     contest(

@@ -136,7 +136,7 @@ CONTESTS = [
         partial(jax_compilation, PACKED, many),
         (Peer(OPTAX, partial(jax_compilation, "optax", many), 10),),
         fresh=True,
-        rounds=2,
+        rounds=1,
         long=True,
     ),
 ]
