@@ -58,6 +58,8 @@ class Peer:
     """The side; or a limit in seconds, which then stands for its time."""
     goal: float | None = None
     """How many times faster than the peer gdjax shall be; below 1 it may be slower."""
+    limit: str = ""
+    """Where the goal is missed: what limits it, and what was tried."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -84,9 +84,9 @@ def copy_bandwidth(small: bool) -> float:
     return 2 * x.nbytes / seconds(run)
 
 
-def jax_update(rule: Any, leaves: list[int]) -> Callable[[int], Any]:
+def jax_update(rule: Any, leaves: list[int], hold: Callable = lambda tree: tree) -> Callable[[int], Any]:
     """The jitted update, parameters and state given away."""
-    params, gradients = ([jnp.full(n, value, jnp.float32) for n in leaves] for value in (1.0, 0.1))
+    params, gradients = (hold([jnp.full(n, value, jnp.float32) for n in leaves]) for value in (1.0, 0.1))
     moving = params, jax.jit(rule.init)(params)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
@@ -146,9 +146,10 @@ def updates(small: bool, bandwidth: float) -> list[dict[str, Any]]:
                 "gdjax": lambda name=name, leaves=leaves: jax_update(getattr(gdjax, name)(RATE), leaves),
                 "optax": lambda name=name, leaves=leaves: jax_update(OPTAX[name](), leaves),
             }
-            if hasattr(gdjax.transforms, "packed") and len(leaves) > 1:
-                packed = lambda name=name: gdjax.transforms.packed(getattr(gdjax, name)(RATE))  # noqa: E731
-                runs["gdjax, packed"] = lambda leaves=leaves, packed=packed: jax_update(packed(), leaves)
+            if len(leaves) > 1:
+                runs["gdjax, packed"] = lambda name=name, leaves=leaves: jax_update(
+                    getattr(gdjax, name)(RATE), leaves, hold=gdjax.pack
+                )
             kinds = ("foreach",) if name == "rmsprop" else ("fused", "foreach")
             for kind in kinds if device and name in TORCH else ():
                 runs[f"torch {kind}"] = functools.partial(torch_update, name, leaves, device, kind)

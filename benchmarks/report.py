@@ -118,8 +118,13 @@ def page(rows: list[Row]) -> str:
             f"{len(behind)} of {len(rows)} rows miss their goal." if behind else "Every row meets its goal.",
             "",
             *(_table("Missed", behind) if behind else []),
+            *(f"- {row.contest.work}, {row.peer.name}: {row.peer.limit}" for row in behind if row.peer.limit),
+            *([""] if behind else []),
             *_table("Met", rest),
-            *(["", *sorted(notes)] if notes else []),
+            *(f"- {note}" for note in sorted(notes)),
+            *([""] if notes else []),
+            "On a GPU `python -m benchmarks.gpu` gives each optimizer's update as a share of the device's copy "
+            "bandwidth, and the compiled run beside a loop: not measured here.",
             "",
         ]
     )
