@@ -57,8 +57,6 @@ def compile_small_loops(limit: int = 400_000) -> None:
     Raises:
       RuntimeError: if JAX has started already, so that the call would have no effect.
       ValueError, TypeError: if `limit` is no whole number or negative.
-
-    >>> gdjax.compile_small_loops()  # doctest: +SKIP
     """
     limit = checks.integer("limit", limit, least=0)
     flags = os.environ.get("XLA_FLAGS", "").split()
