@@ -206,7 +206,8 @@ def page(by_batch: dict, by_leaves: dict, by_examples: dict) -> str:
             "## Leaves",
             "",
             f"{count:,} leaves of 64 take {each.median / packed.median:.0f} times the time of the same numbers in one "
-            f"buffer (`gdjax.pack`), and {compiling / packed_compiling:.0f} times the compilation.",
+            f"buffer (`gdjax.pack`), and {compiling / packed_compiling:.0f} times the compilation. Each update is a "
+            "call from Python, whose own cost is in the figure and is most of it where leaves are few.",
             "",
             *_table(
                 ("leaves", *(f"{kind}: {what}" for kind in KINDS for what in ("µs an update", "compilation, s"))),
@@ -230,7 +231,7 @@ def page(by_batch: dict, by_leaves: dict, by_examples: dict) -> str:
             f"`jax.random.permutation` alone takes {1e6 * many.permutation:.3g} µs for each step and "
             f"{_bytes(many.permutation_bytes)}.",
             "",
-            f"A 4-8-1 network, batches of {BATCH}.",
+            f"A 4-8-1 network, batches of {BATCH}. Memory is what XLA plans, not what the process then holds.",
             "",
             *_table(
                 ("examples", "µs a step", "memory", "permutation, µs a step", "its memory"),
