@@ -146,6 +146,23 @@ def enough(run: Callable[[int], Any], seconds: float) -> int:
         units = math.ceil(units * min(1.1 * seconds / elapsed + 1, 50))
 
 
+def repeated(step: Callable, moving: tuple, gradients: Any) -> Callable[[int], tuple[int, Any]]:
+    """A run of so many jitted updates of (params, state), each from where the last one left.
+
+    It returns their number and the parameters.
+    """
+    import jax
+
+    def run(updates: int) -> tuple[int, Any]:
+        nonlocal moving
+        for _ in range(updates):
+            moving = step(*moving, gradients)
+        jax.block_until_ready(moving)
+        return updates, moving[0]
+
+    return run
+
+
 class _First(NamedTuple):
     """A side's first run."""
 

@@ -25,7 +25,7 @@ import numpy as np
 import optax
 
 import gdjax
-from benchmarks.contest import enough
+from benchmarks.contest import enough, repeated
 
 BYTES = {"gd": 12, "momentum": 20, "rmsprop": 20, "adam": 28, "adamw": 28, "lion": 20}
 """Bytes a float32 parameter."""
@@ -94,13 +94,7 @@ def jax_update(rule: Any, leaves: list[int], hold: Callable = lambda tree: tree)
         updates, state = rule.update(gradients, state, params)
         return optax.apply_updates(params, updates), state
 
-    def run(steps: int) -> None:
-        nonlocal moving
-        for _ in range(steps):
-            moving = step(*moving, gradients)
-        jax.block_until_ready(moving)
-
-    return run
+    return repeated(step, moving, gradients)
 
 
 def torch_update(name: str, leaves: list[int], device: str, kind: str) -> Callable[[int], Any]:

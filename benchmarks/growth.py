@@ -20,7 +20,7 @@ import optax
 from matplotlib.figure import Figure
 
 import gdjax
-from benchmarks.contest import enough
+from benchmarks.contest import enough, repeated
 from benchmarks.problems import digits, small_loops, softmax_loss, weights
 from benchmarks.report import machine_line
 
@@ -101,22 +101,9 @@ def leaves(counts: Iterable[int], seconds: float, turns: int) -> dict[tuple[str,
             started = time.perf_counter()
             step.lower(params, state, gradients).compile()
             compilation[kind, count] = time.perf_counter() - started
-            runs[kind, count] = (_updates(step, params, state, gradients), 1)
+            runs[kind, count] = (repeated(step, (params, state), gradients), 1)
     times = by_turns(runs, seconds, turns)
     return {name: (times[name], compilation[name]) for name in runs}
-
-
-def _updates(step: Callable, params: Any, state: Any, gradients: Any) -> Callable[[int], None]:
-    """A run of so many updates, each from where the last one left."""
-    moving = params, state
-
-    def run(units: int) -> None:
-        nonlocal moving
-        for _ in range(units):
-            moving = step(*moving, gradients)
-        jax.block_until_ready(moving)
-
-    return run
 
 
 class OfExamples(NamedTuple):

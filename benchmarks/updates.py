@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contest import Contest, Peer, Proof, Work
+from benchmarks.contest import Contest, Peer, Proof, Work, repeated
 from benchmarks.loops import fastest
 from benchmarks.problems import small_loops
 
@@ -58,17 +58,8 @@ def jax_steps(library: str, shapes_of: Callable[[], list]) -> Work:
     update, (params, state, gradients) = jax_update(library, shapes_of)
     import jax
 
-    step = jax.jit(update, donate_argnums=(0, 1))
-    moving = params, state
-
-    def run(steps: int) -> int:
-        nonlocal moving
-        for _ in range(steps):
-            moving = step(*moving, gradients)
-        jax.block_until_ready(moving)
-        return steps
-
-    return Work(run, 1, lambda steps: Proof(steps, size(jax.tree.leaves(moving[0]))))
+    run = repeated(jax.jit(update, donate_argnums=(0, 1)), (params, state), gradients)
+    return Work(run, 1, lambda made: Proof(made[0], size(jax.tree.leaves(made[1]))))
 
 
 def jax_compilation(library: str, shapes_of: Callable[[], list]) -> Work:

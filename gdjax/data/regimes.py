@@ -43,9 +43,9 @@ class Regime:
         n = checks.integer("n", n, least=1, most=2**31 - 1)
         rows = n if self.batch_size is None else min(self.batch_size, n)
         together = min(BLOCK_IDS, BLOCK_BYTES // max(row_bytes, 1))
-        return Slices(
-            n, rows, n // rows, 0 if self.drop_remainder else n % rows, min(n // rows, max(1, together // rows))
-        )
+        full, rest = divmod(n, rows)
+        block = min(full, max(1, together // rows))
+        return Slices(n, rows, full, 0 if self.drop_remainder else rest, block)
 
     def steps_per_epoch(self, n: int) -> int:
         """Updates that an epoch of n examples makes."""
