@@ -1,11 +1,15 @@
 """The small network that a table is learned with: layers of ReLU, He's initialization."""
 
+import functools
+import itertools
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 
+@functools.partial(jax.jit, static_argnames="sizes")
 def init_network(key: jax.Array, sizes: tuple[int, ...]) -> list[dict[str, jax.Array]]:
     """Parameters of a fully connected network.
 
@@ -18,10 +22,12 @@ def init_network(key: jax.Array, sizes: tuple[int, ...]) -> list[dict[str, jax.A
 
     Source: He et al. (2015), "Delving deep into rectifiers".
     """
-    keys = jax.random.split(key, len(sizes) - 1)
+    shapes = list(itertools.pairwise(sizes))
+    ends = list(itertools.accumulate(math.prod(shape) for shape in shapes))
+    draws = jnp.split(jax.random.normal(key, (ends[-1],)), ends[:-1])  # one draw: a second would be compiled as well
     return [
-        {"w": jax.random.normal(k, (a, b)) * jnp.sqrt(2 / a), "b": jnp.zeros(b)}
-        for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=True)
+        {"w": draw.reshape(shape) * math.sqrt(2 / shape[0]), "b": jnp.zeros(shape[1])}
+        for draw, shape in zip(draws, shapes, strict=True)
     ]
 
 
