@@ -124,7 +124,8 @@ def page(rows: list[Row]) -> str:
             *(f"- {note}" for note in sorted(notes)),
             *([""] if notes else []),
             "On a GPU `python -m benchmarks.gpu` gives each optimizer's update as a share of the device's copy "
-            "bandwidth, and the compiled run beside a loop: not measured here.",
+            "bandwidth, and the compiled run beside a loop: not measured here. What updates compile to for a TPU: "
+            "[tpu.md](tpu.md).",
             "",
         ]
     )
