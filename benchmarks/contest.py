@@ -83,15 +83,15 @@ class Contest:
     """How long a turn lasts at least."""
 
 
-class Times(NamedTuple):
-    """Seconds per step of one side: the quartiles over its turns."""
+class Quartiles(NamedTuple):
+    """Quartiles over the turns: of seconds per step of one side, or of ratios."""
 
     low: float
     median: float
     high: float
 
     @classmethod
-    def of(cls, values: list[float]) -> "Times":
+    def of(cls, values: list[float]) -> "Quartiles":
         """The quartiles of these values."""
         quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
         return cls(*quartiles)
@@ -100,13 +100,11 @@ class Times(NamedTuple):
 class Outcome(NamedTuple):
     """What a contest came to."""
 
-    ours: Times
-    theirs: Times
-    ratio: float
-    """The peer's median over ours: how many times faster gdjax is."""
-    ratio_low: float
-    """Lower quartile of the turns' own ratios."""
-    ratio_high: float
+    ours: Quartiles
+    theirs: Quartiles
+    ratios: Quartiles
+    """How many times faster gdjax is: the quartiles of the turns' own ratios, which the machine's slow minutes leave
+    alone."""
     our_first: float
     """Seconds that the first call took beyond what its steps take: compilation, mostly."""
     their_first: float
@@ -229,14 +227,13 @@ def _outcome(contest: Contest, peer: Peer, ours: _Answers, theirs: _Answers) -> 
     same = a.steps == b.steps and math.isclose(a.value, b.value, rel_tol=contest.tolerance)
     if b is not ANY and not same:
         return f"{contest.work}: both sides must do the same, got {a} of gdjax and {b} of {peer.name}"
-    our_times, their_times = Times.of(ours.times), Times.of(theirs.times)
-    ratios = Times.of([b / a for a, b in zip(ours.times, theirs.times, strict=True)])
+    our_times, their_times = Quartiles.of(ours.times), Quartiles.of(theirs.times)
+    ratios = Quartiles.of([b / a for a, b in zip(ours.times, theirs.times, strict=True)])
     first = [
         max(0.0, side.first.seconds - side.first.steps * times.median)
         for side, times in ((ours, our_times), (theirs, their_times))
     ]
-    ratio = their_times.median / our_times.median
-    return Outcome(our_times, their_times, ratio, ratios.low, ratios.high, *first, theirs.first.note)
+    return Outcome(our_times, their_times, ratios, *first, theirs.first.note)
 
 
 @contextlib.contextmanager

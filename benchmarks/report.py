@@ -7,7 +7,7 @@ import pathlib
 import platform
 from typing import Any, NamedTuple
 
-from benchmarks.contest import Contest, Outcome, Peer, Times
+from benchmarks.contest import Contest, Outcome, Peer, Quartiles
 
 PEERS = ("gdjax", "jax", "jaxlib", "optax", "numpy", "numba", "scikit-learn", "torch", "keras")
 
@@ -24,7 +24,7 @@ class Row(NamedTuple):
         """Whether the goal is met; None where there is none."""
         if isinstance(self.outcome, str):
             return False
-        return None if self.peer.goal is None else self.outcome.ratio >= self.peer.goal
+        return None if self.peer.goal is None else self.outcome.ratios.median >= self.peer.goal
 
     @property
     def verdict(self) -> str:
@@ -37,9 +37,8 @@ class Row(NamedTuple):
         goal = "–" if self.peer.goal is None else f"≥ {_number(self.peer.goal)}x"
         if isinstance(outcome, str):
             return *names, "–", "–", "–", goal, self.verdict
-        ratio = f"{_number(outcome.ratio)}x"
-        if outcome.ratio_low < outcome.ratio_high:
-            ratio += f" ({_number(outcome.ratio_low)}–{_number(outcome.ratio_high)})"
+        low, median, high = map(_number, outcome.ratios)
+        ratio = f"{median}x" if low == high else f"{median}x ({low}–{high})"
         return *names, _time(outcome.ours), _time(outcome.theirs), ratio, goal, self.verdict
 
 
@@ -89,7 +88,8 @@ def as_json(rows: list[Row]) -> dict[str, Any]:
             side: {quartile: 1e6 * seconds for quartile, seconds in getattr(row.outcome, side)._asdict().items()}
             for side in ("ours", "theirs")
         }
-        return about | {"verdict": row.verdict} | row.outcome._asdict() | times
+        ratios = {"ratios": row.outcome.ratios._asdict()}
+        return about | {"verdict": row.verdict} | row.outcome._asdict() | times | ratios
 
     return {**machine(), "rows": [row(each) for each in rows]}
 
@@ -111,9 +111,9 @@ def page(rows: list[Row]) -> str:
             "",
             "Made by `python -m benchmarks --page docs/benchmarks.md`. Each side has a process of its own, and the two "
             "take turns; both first prove, by the same number of steps and a like loss, that they do the same work. "
-            "Times are per step, compilation apart: the median, and in parentheses the quartiles over the turns. "
-            "The ratio is the peer's time over gdjax's: above 1, gdjax is faster. gdjax's side is the public "
-            "`gdjax.fit`, shuffled, or the update under `jax.jit`.",
+            "Quartiles are per step, compilation apart: the median, and in parentheses the quartiles over the turns. "
+            "The ratio is the peer's time over gdjax's, turn by turn: above 1, gdjax is faster. gdjax's side is the "
+            "public `gdjax.fit`, shuffled, or the update under `jax.jit`.",
             "",
             f"{len(behind)} of {len(rows)} rows miss their goal." if behind else "Every row meets its goal.",
             "",
@@ -140,7 +140,7 @@ def _number(x: float) -> str:
     return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
 
 
-def _time(times: Times) -> str:
+def _time(times: Quartiles) -> str:
     scale, unit = next((s, u) for s, u in ((1, "s"), (1e3, "ms"), (1e6, "µs"), (1e9, "ns")) if times.median * s >= 1)
     low, median, high = (_number(scale * seconds) for seconds in times)
     return f"{median} {unit}" if low == high else f"{median} {unit} ({low}–{high})"

@@ -122,7 +122,9 @@ CONTESTS = [
                 OPTAX,
                 partial(jax_steps, "optax", large),
                 1.1,
-                "both are compiled to the same three passes over memory; there is nothing to gain but in XLA.",
+                "both are compiled to three passes over memory of the same 39.93 bytes a parameter; gdjax's passes "
+                "take 0 to 9 % longer, since they also guard the root of 0 and keep 1 − β exact where it is traced. "
+                "Tried: XLA's other scheduler, which would use a leaf while it lies in the cache (nothing).",
             ),
         ),
         units=3,
