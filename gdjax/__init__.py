@@ -37,12 +37,26 @@ from gdjax.transforms import chain as chain
 
 if TYPE_CHECKING:
     from gdjax import presets as presets
+    from gdjax import sweeps as sweeps
     from gdjax.report.compare import compare as compare
     from gdjax.report.rows import Budget as Budget
+    from gdjax.sweeps import log_uniform as log_uniform
+    from gdjax.sweeps import random_points as random_points
+    from gdjax.sweeps import sweep as sweep
+    from gdjax.sweeps import uniform as uniform
 
 __version__ = "0.1.0"
 
-_LATER = {"presets": "gdjax.presets", "compare": "gdjax.report.compare", "Budget": "gdjax.report.rows"}
+_LATER = {
+    "presets": "gdjax.presets",
+    "compare": "gdjax.report.compare",
+    "Budget": "gdjax.report.rows",
+    "sweeps": "gdjax.sweeps",
+    "sweep": "gdjax.sweeps.sweep",
+    "random_points": "gdjax.sweeps.settings",
+    "uniform": "gdjax.sweeps.settings",
+    "log_uniform": "gdjax.sweeps.settings",
+}
 """What is imported when it is first asked for: a third of the modules, of no use to a training run."""
 
 

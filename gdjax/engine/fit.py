@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax import checks
+from gdjax.data.placement import placed
 from gdjax.data.regimes import Regime
 from gdjax.engine.averaging import averaged
 from gdjax.engine.evaluation import evaluate, judges_of
@@ -145,15 +146,7 @@ def fit(
     if epochs * per_epoch >= 2**31:
         raise ValueError(f"`epochs` must leave the run below 2**31 steps, got {epochs} epochs of {per_epoch} steps.")
     judges = judges_of(metrics)
-    if validation is not None:
-        checks.rows("validation", validation)
-        checks.same_structure("validation", validation, "data", data)
-    for name, rows in {"data": data, "validation": validation}.items():
-        checks.representable(name, rows)
-    data, validation = (jax.tree.map(jnp.asarray, rows) for rows in (data, validation))
-    if check_finite:
-        for name, rows in {"data": data, "validation": validation}.items():
-            checks.finite(name, rows, hint="`check_finite=False` turns this check off")
+    data, validation = placed(data, validation=validation, check_finite=check_finite)
     if state is None:
         state = run.init(params, seed, model_state=model_state)
     else:

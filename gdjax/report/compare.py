@@ -19,6 +19,7 @@ import optax
 
 from gdjax import checks
 from gdjax import optimizers as family
+from gdjax.data.placement import placed
 from gdjax.data.regimes import Regime, run_keys
 from gdjax.engine.evaluation import evaluate, judges_of
 from gdjax.engine.loss import Callee, callee
@@ -125,13 +126,7 @@ def compare(
     loss, judges = callee("loss_fn", loss_fn), judges_of(metrics)
     if loss.has_model_state:
         raise TypeError("`loss_fn` must not take `model_state` in a comparison, got one that does.")
-    for name, part in {"data": data, "validation": validation, "test": test}.items():
-        checks.representable(name, part)
-    data, validation, test = (jax.tree.map(jnp.asarray, part) for part in (data, validation, test))
-    for name, part in {"data": data, "validation": validation, "test": test}.items():
-        checks.rows(name, part)
-        checks.same_structure(name, part, "data", data)
-        checks.finite(name, part)
+    data, validation, test = placed(data, validation=validation, test=test)
     rows = checks.rows("data", data)
 
     starts = jax.jit(jax.vmap(lambda seed: split(init_fn(run_keys(seed).init))))(jnp.arange(seeds))

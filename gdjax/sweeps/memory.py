@@ -1,0 +1,55 @@
+"""How many settings of a sweep fit into memory at once, and the pieces that follow from it."""
+
+import math
+import os
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+SHARE = 0.8
+"""Of the memory that is free, a program may take so much."""
+
+
+def free_memory() -> float:
+    """Bytes that a program may take on the default device; infinite where nobody tells."""
+    device = jax.local_devices()[0]
+    told = device.memory_stats()
+    if told and "bytes_limit" in told:
+        return SHARE * (told["bytes_limit"] - told.get("bytes_in_use", 0))
+    names = getattr(os, "sysconf_names", {})
+    if device.platform == "cpu" and {"SC_AVPHYS_PAGES", "SC_PAGE_SIZE"} <= set(names):
+        return SHARE * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return math.inf
+
+
+def program_bytes(compiled: jax.stages.Compiled) -> int | None:
+    """What a compiled program takes, as the backend plans it; None where it does not tell."""
+    plan = compiled.memory_analysis()
+    if plan is None:
+        return None
+    return plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes + plan.temp_size_in_bytes
+
+
+def pieces_of(
+    settings: int, rough: Callable[[int], int], planned: Callable[[int], int | None], memory: float
+) -> list[np.ndarray]:
+    """Places of the settings, cut into pieces of one size that fit into memory.
+
+    Args:
+      settings: how many there are.
+      rough: settings to the bytes of their states and record, without compiling; a program takes a few times that.
+      planned: settings to the bytes that the compiled program takes, or None.
+      memory: the limit in bytes.
+
+    Returns:
+      Arrays of one length; the last repeats its last place as often as it must.
+    """
+    size = settings
+    if 4 * rough(size) > memory:
+        size = max(1, min(size, int(size * memory / rough(size))))
+        while size > 1 and (bytes_ := planned(size) or 4 * rough(size)) > memory:
+            size = max(1, min(size - 1, int(size * memory / bytes_)))
+    pieces = math.ceil(settings / size)
+    size = math.ceil(settings / pieces)
+    return [np.minimum(np.arange(first, first + size), settings - 1) for first in range(0, settings, size)]

@@ -1,0 +1,218 @@
+"""A population: runs of one shape, settings × seeds, trained side by side in one program."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdjax.dtypes import float_dtype
+from gdjax.engine.evaluation import evaluate
+from gdjax.engine.loss import Callee
+from gdjax.engine.native import SmallJit
+from gdjax.engine.parameters import merge
+from gdjax.engine.training import Record, Training, TrainingState
+from gdjax.sweeps.memory import program_bytes
+from gdjax.types import Batch, Params
+
+RECORD_BYTES = 2**26
+"""A call's record, at most."""
+
+LONGEST_CALL = 65536
+"""Steps that one call makes at most."""
+
+RISEN = 1e-3
+"""A run whose loss ends this share above its start has diverged."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Population:
+    """Everything that settings × seeds are trained with."""
+
+    run: Training
+    """Its optimizer is stacked [settings]."""
+    start: Callable | None
+    """`init_fn(key, **arguments)`, or None where `params` are given."""
+    arguments: dict[str, Any]
+    """What `start` takes beside the key, each [settings, ...]."""
+    params: Any
+    """The parameters that all start from; None where there is a `start`."""
+    model_state: Any
+    seeds: np.ndarray
+    """Integers [seeds]."""
+    data: Batch
+    validation: Batch | None
+    metrics: tuple[Callee, ...]
+    epochs: int
+
+    def at(self, places: np.ndarray) -> "Population":
+        """Some of the settings."""
+        run, arguments = jax.tree.map(lambda x: x[places], (self.run, self.arguments))
+        return dataclasses.replace(self, run=run, arguments=arguments)
+
+    @property
+    def runs(self) -> int:
+        """Settings times seeds."""
+        return len(jax.tree.leaves(self.run)[0]) * len(self.seeds)
+
+    @property
+    def capacity(self) -> int:
+        """Steps that one call makes at most, so that its record stays small."""
+        row = 3 * jnp.dtype(float_dtype()).itemsize * self.runs
+        steps = self.run.regime.steps_per_epoch(len(jax.tree.leaves(self.data)[0])) * self.epochs
+        return max(1, min(steps, LONGEST_CALL, RECORD_BYTES // row))
+
+    def begin(self) -> TrainingState:
+        """The states before the first step, leading axes [settings, seeds]."""
+        epochs = jnp.asarray(self.epochs, jnp.int32)
+        return _begin(self.start, self.run, self.seeds, self.params, self.model_state, self.arguments, epochs)
+
+    def rough_bytes(self) -> int:
+        """The bytes of states and records, known without compiling; a program takes a few times that."""
+        states = jax.eval_shape(self.begin)
+        record = 3 * jnp.dtype(float_dtype()).itemsize * self.runs * self.capacity
+        return record + sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(states) if hasattr(x.dtype, "itemsize"))
+
+    def planned_bytes(self) -> int | None:
+        """The bytes that the compiled program takes, where the backend tells."""
+        stop = jax.ShapeDtypeStruct((), jnp.int32)
+        lowered = _advance.lower(self.run, jax.eval_shape(self.begin), self.data, stop, self.capacity)
+        return program_bytes(lowered.compile())
+
+    def train(self, told: Callable[[float], None]) -> dict[str, Any]:
+        """Train all; NumPy arrays with the axes [settings, seeds, ...].
+
+        Args:
+          told: is called with the epochs made.
+
+        Returns:
+          {"loss", "step_loss", "learning_rate", "diverged", "params", "metrics": {name: …}}, and "validation_loss"
+          where something is validated.
+        """
+        per_epoch = self.run.regime.steps_per_epoch(len(jax.tree.leaves(self.data)[0]))
+        validates, total = self.validation is not None, per_epoch * self.epochs
+        judged = self.validation if validates else self.data
+        loss = self.run.loss
+        states, step = self.begin(), 0
+        first = _judge((states.trainable, states.held), states.model_state, self.data, loss=loss, metrics=())["loss"]
+        records, evaluations = [], []
+        while step < total:
+            stop = min(total, step + self.capacity)
+            if validates or self.metrics:
+                stop = min(stop, (step // per_epoch + 1) * per_epoch)
+            states, record = _advance(self.run, states, self.data, stop, self.capacity)
+            columns = {"loss": record.loss, "step_loss": record.step_loss, "learning_rate": record.learning_rate}
+            records.append({name: np.asarray(column)[..., : stop - step].copy() for name, column in columns.items()})
+            step = stop
+            if (validates or self.metrics) and step % per_epoch == 0:
+                values = _judge(
+                    (states.trainable, states.held), states.model_state, judged,
+                    loss=loss if validates else None, metrics=self.metrics,
+                )  # fmt: skip
+                if validates:
+                    states = states._replace(epoch_value=values["loss"].astype(states.epoch_value.dtype))
+                evaluations.append(jax.tree.map(np.asarray, values))
+            told(step / per_epoch)
+        history = {name: np.concatenate([each[name] for each in records], -1) for name in records[0]}
+        history["loss"] = history["loss"][..., per_epoch - 1 :: per_epoch]
+        looked = {name: np.stack([each[name] for each in evaluations], -1) for name in (evaluations or [{}])[0]}
+        lasts = [history["loss"][..., -1], *([looked["loss"][..., -1]] if validates else [])]
+        first = np.asarray(first)
+        sound = np.asarray(_finite(states.trainable)) & np.all(np.isfinite(lasts), axis=0)
+        diverged = ~sound | (lasts[0] > first + RISEN * abs(first))
+        return {
+            **history,
+            **({"validation_loss": looked.pop("loss")} if validates else {}),
+            "metrics": looked,
+            "diverged": diverged,
+            "params": jax.tree.map(np.asarray, merge(states.trainable, states.held)),
+        }
+
+
+def _axes(run: Training) -> Training:
+    """Where a training has its axis of settings: its optimizer has one."""
+    return jax.tree.map(lambda _: 0, run)
+
+
+def _state_axes(state: TrainingState, *, keys: int | None) -> TrainingState:
+    """Where states have an axis. The position is the same for all runs, and the keys for all settings of a seed.
+
+    What has no axis stays scalar: loops keep one bound, and each seed's batches are gathered once for all settings.
+    """
+    every = jax.tree.map(lambda _: 0, state)
+    shared = jax.tree.map(lambda _: keys, state.keys)
+    epochs = None if state.epochs is None else jax.tree.map(lambda _: None, state.epochs)
+    return every._replace(epoch=None, step=None, keys=shared, epochs=epochs)
+
+
+def _begin_one(
+    start: Callable | None, run: Training, seed: Any, params: Any, model_state: Any, arguments: dict, epochs: Any
+) -> TrainingState:
+    made = params if start is None else functools.partial(_started, start, arguments)
+    return run.init(made, seed, model_state=model_state, epochs=epochs)
+
+
+def _started(start: Callable, arguments: dict, key: jax.Array) -> Params:
+    return start(key, **arguments)
+
+
+@functools.partial(jax.jit, static_argnums=(0,))
+def _begin(
+    start: Callable | None, run: Training, seeds: jax.Array, params: Any, model_state: Any, arguments: dict, epochs: Any
+) -> TrainingState:
+    """The states before the first step, leading axes [settings, seeds].
+
+    Args:
+      start: `init_fn(key, **arguments)`, or None where `params` are given.
+      run: a training whose optimizer is stacked [settings].
+      seeds: integers [seeds].
+      params: the parameters that all start from, where there is no `start`.
+      model_state: likewise the model state, or None.
+      arguments: what `start` takes beside the key, each [settings, ...].
+      epochs: how many the runs shall have in all.
+    """
+    one = functools.partial(_begin_one, start)
+
+    def first(tree: Any) -> Any:
+        return jax.tree.map(lambda x: x[0], tree)
+
+    shape = jax.eval_shape(one, first(run), seeds[0], params, model_state, first(arguments), epochs)
+    by_seed = jax.vmap(one, (None, 0, None, None, None, None), _state_axes(shape, keys=0))
+    return jax.vmap(by_seed, (_axes(run), None, None, None, 0, None), _state_axes(shape, keys=None))(
+        run, seeds, params, model_state, arguments, epochs
+    )
+
+
+@functools.partial(SmallJit, static_argnums=(4,), donate_argnums=(1,))
+def _advance(
+    run: Training, states: TrainingState, data: Batch, stop: Any, capacity: int
+) -> tuple[TrainingState, Record]:
+    """All runs to step `stop`, as `Training.steps`; the record's arrays are [settings, seeds, capacity, ...]."""
+
+    def one(run: Training, state: TrainingState, data: Batch, stop: Any) -> tuple[TrainingState, Record]:
+        return run.steps(state, data, stop, capacity=capacity)
+
+    every: list[Any] = [None, 0, 0, 0, 0]  # the count is the same for all
+    record = Record(*every)
+    by_seed, by_setting = _state_axes(states, keys=0), _state_axes(states, keys=None)
+    seeds = jax.vmap(one, (None, by_seed, None, None), (by_seed, record))
+    return jax.vmap(seeds, (_axes(run), by_setting, None, None), (by_setting, record))(run, states, data, stop)
+
+
+@functools.partial(jax.jit, static_argnames=("loss", "metrics"))
+def _judge(
+    params: tuple, model_state: Any, data: Batch, *, loss: Callee | None, metrics: tuple[Callee, ...]
+) -> dict[str, jax.Array]:
+    """Loss and metrics of split parameters, [settings, seeds] each."""
+    one = functools.partial(evaluate, loss=loss, metrics=metrics)
+    return jax.vmap(jax.vmap(one, (0, 0, None)), (0, 0, None))(params, model_state, data)
+
+
+@jax.jit
+def _finite(trainable: Any) -> jax.Array:
+    """Whether all parameters of a run are finite, bool [settings, seeds]."""
+    leaves = jax.tree.leaves(trainable)
+    return functools.reduce(jnp.logical_and, (jnp.all(jnp.isfinite(x), range(2, x.ndim)) for x in leaves))

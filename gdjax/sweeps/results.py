@@ -1,0 +1,103 @@
+"""What a sweep leaves: arrays with the axes settings and seeds, and the best of them."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from gdjax.data.regimes import Regime
+from gdjax.engine.history import History
+from gdjax.types import Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """The best setting of a sweep."""
+
+    hyperparameters: dict[str, Any]
+    params: Params
+    """Those of its best seed."""
+    loss: float
+    """Mean over its seeds of the last validation loss, or of the last epoch's training loss where nothing was
+    validated."""
+    index: int
+    """Its place among the settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """The runs of a sweep in one regime."""
+
+    hyperparameters: dict[str, np.ndarray]
+    """{name: [settings, ...]}"""
+    seeds: np.ndarray
+    """[seeds]"""
+    regime: Regime
+    history: History
+    """As a run's, each array with two more axes in front, [settings, seeds, ...]."""
+    params: Params
+    """The parameters after the last step, each array with two more axes in front."""
+    diverged: np.ndarray
+    """Runs whose parameters or last loss are not finite, or that ended above the loss they started from, bool
+    [settings, seeds]."""
+
+    @property
+    def loss(self) -> np.ndarray:
+        """The last validation loss, or the last epoch's training loss where nothing was validated [settings, seeds].
+
+        Infinite where a run diverged: it is what settings are judged by.
+        """
+        losses = self.history.loss if self.history.validation_loss is None else self.history.validation_loss
+        return np.where(self.diverged, np.inf, losses[..., -1])
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean of `loss` over the seeds; infinite where one diverged [settings]."""
+        return self.loss.mean(axis=1)
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Standard deviation of `loss` over the seeds; NaN for one seed, or where one diverged [settings]."""
+        if len(self.seeds) == 1:
+            return np.full(len(self.loss), np.nan)
+        kept = np.where(self.diverged, np.nan, self.loss)
+        return kept.std(axis=1, ddof=1)
+
+    def best(self) -> Best:
+        """The setting of the lowest mean loss; one that diverged never wins.
+
+        Raises:
+          ValueError: if every setting diverged.
+        """
+        mean = self.mean
+        index = int(np.argmin(mean))
+        if not np.isfinite(mean[index]):
+            raise ValueError(f"`best` must have a setting whose runs all converge, got {len(mean)} that diverged.")
+        seed = int(np.argmin(self.loss[index]))
+        return Best(
+            {name: values[index] for name, values in self.hyperparameters.items()},
+            self.params_of(index, seed),
+            float(mean[index]),
+            index,
+        )
+
+    def params_of(self, setting: int, seed: int = 0) -> Params:
+        """The parameters of one run, by its places among settings and seeds."""
+        return jax.tree.map(lambda x: x[setting, seed] if isinstance(x, np.ndarray) else x, self.params)
+
+    def to_pandas(self) -> Any:
+        """A table with a row for each run: hyperparameters, seed, loss, the last of each metric, diverged.
+
+        Raises:
+          ImportError: if pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ImportError("`to_pandas` needs pandas, got none: pip install pandas, or 'gdjax[demo]'.") from None
+        settings, seeds = self.diverged.shape
+        table = {name: list(np.repeat(values, seeds, axis=0)) for name, values in self.hyperparameters.items()}
+        table |= {"seed": np.tile(self.seeds, settings), "loss": self.loss.ravel()}
+        table |= {name: values[..., -1].ravel() for name, values in self.history.metrics.items()}
+        return pd.DataFrame(table | {"diverged": self.diverged.ravel()})
