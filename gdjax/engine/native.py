@@ -158,7 +158,12 @@ def _options() -> dict[str, Any]:
 @functools.lru_cache(maxsize=256)
 def is_small(jaxpr: Any) -> bool:
     """Whether a program computes so little that starting kernels would take most of its time."""
-    return sum(_work(equation) for equation in _equations(jaxpr)) <= MOST_WORK
+    return work(jaxpr) <= MOST_WORK
+
+
+def work(jaxpr: Any) -> int:
+    """Floats that one turn of each of a program's loops computes, all together."""
+    return sum(_work(equation) for equation in _equations(jaxpr))
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:

@@ -32,12 +32,13 @@ def program_bytes(compiled: jax.stages.Compiled) -> int | None:
 
 
 def pieces_of(
-    settings: int, rough: Callable[[int], int], planned: Callable[[int], int | None], memory: float
+    settings: int, most: int, rough: Callable[[int], int], planned: Callable[[int], int | None], memory: float
 ) -> list[np.ndarray]:
     """Places of the settings, cut into pieces of one size that fit into memory.
 
     Args:
       settings: how many there are.
+      most: the most that a piece shall have.
       rough: settings to the bytes of their states and record, without compiling; a program takes a few times that.
       planned: settings to the bytes that the compiled program takes, or None.
       memory: the limit in bytes.
@@ -45,7 +46,7 @@ def pieces_of(
     Returns:
       Arrays of one length; the last repeats its last place as often as it must.
     """
-    size = settings
+    size = min(settings, most)
     if 4 * rough(size) > memory:
         size = max(1, min(size, int(size * memory / rough(size))))
         while size > 1 and (bytes_ := planned(size) or 4 * rough(size)) > memory:

@@ -12,9 +12,10 @@ import numpy as np
 from gdjax.dtypes import float_dtype
 from gdjax.engine.evaluation import evaluate
 from gdjax.engine.loss import Callee
-from gdjax.engine.native import SmallJit
+from gdjax.engine.native import SmallJit, work
 from gdjax.engine.parameters import merge
 from gdjax.engine.training import Record, Training, TrainingState
+from gdjax.sweeps.lanes import vmap_last
 from gdjax.sweeps.memory import program_bytes
 from gdjax.types import Batch, Params
 
@@ -23,6 +24,16 @@ RECORD_BYTES = 2**26
 
 LONGEST_CALL = 65536
 """Steps that one call makes at most."""
+
+MOST_LANES, FEWEST_LANES = 128, 16
+"""Settings that are stepped as lanes together. Fewer than a vector or two win nothing."""
+
+LANES_WORK = 4_000_000
+"""Floats that all lanes compute in a step, at most (see `gdjax.engine.native.work`): more is done better a run at a
+time."""
+
+LANES_BYTES = 100_000
+"""Likewise the bytes of their states, which must stay in the fastest cache."""
 
 RISEN = 1e-3
 """A run whose loss ends this share above its start has diverged."""
@@ -48,39 +59,67 @@ class Population:
     metrics: tuple[Callee, ...]
     epochs: int
 
+    lanes: bool = False
+    """Whether states have their axis of settings last, which suits small runs on a CPU."""
+
     def at(self, places: np.ndarray) -> "Population":
         """Some of the settings."""
         run, arguments = jax.tree.map(lambda x: x[places], (self.run, self.arguments))
         return dataclasses.replace(self, run=run, arguments=arguments)
 
     @property
+    def settings(self) -> int:
+        """How many there are."""
+        return len(jax.tree.leaves(self.run)[0])
+
+    @property
     def runs(self) -> int:
         """Settings times seeds."""
-        return len(jax.tree.leaves(self.run)[0]) * len(self.seeds)
+        return self.settings * len(self.seeds)
 
     @property
     def capacity(self) -> int:
         """Steps that one call makes at most, so that its record stays small."""
         row = 3 * jnp.dtype(float_dtype()).itemsize * self.runs
-        steps = self.run.regime.steps_per_epoch(len(jax.tree.leaves(self.data)[0])) * self.epochs
+        epochs = 1 if self._looks else self.epochs
+        steps = self.run.regime.steps_per_epoch(len(jax.tree.leaves(self.data)[0])) * epochs
+        steps = 1 << (steps - 1).bit_length()  # a few more epochs are no other program
         return max(1, min(steps, LONGEST_CALL, RECORD_BYTES // row))
+
+    @property
+    def _looks(self) -> bool:
+        """Whether something is evaluated after every epoch."""
+        return self.validation is not None or bool(self.metrics)
 
     def begin(self) -> TrainingState:
         """The states before the first step, leading axes [settings, seeds]."""
         epochs = jnp.asarray(self.epochs, jnp.int32)
-        return _begin(self.start, self.run, self.seeds, self.params, self.model_state, self.arguments, epochs)
+        given = (self.params, self.model_state, self.arguments, epochs)
+        return _begin(self.start, self.run, self.seeds, *given, self.lanes)
 
     def rough_bytes(self) -> int:
         """The bytes of states and records, known without compiling; a program takes a few times that."""
         states = jax.eval_shape(self.begin)
-        record = 3 * jnp.dtype(float_dtype()).itemsize * self.runs * self.capacity
-        return record + sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(states) if hasattr(x.dtype, "itemsize"))
+        return 3 * jnp.dtype(float_dtype()).itemsize * self.runs * self.capacity + _bytes(states)
 
     def planned_bytes(self) -> int | None:
         """The bytes that the compiled program takes, where the backend tells."""
         stop = jax.ShapeDtypeStruct((), jnp.int32)
-        lowered = _advance.lower(self.run, jax.eval_shape(self.begin), self.data, stop, self.capacity)
+        lowered = _advance.lower(self.run, jax.eval_shape(self.begin), self.data, stop, self.capacity, self.lanes)
         return program_bytes(lowered.compile())
+
+    def lanes_at_once(self) -> int:
+        """How many settings are best stepped as lanes together; 0 where their axis had better be the first."""
+        if self.settings < FEWEST_LANES or jax.default_backend() != "cpu":
+            return 0
+        run, arguments = jax.eval_shape(lambda x: jax.tree.map(lambda y: y[0], x), (self.run, self.arguments))
+        state = jax.eval_shape(
+            functools.partial(_begin_one, self.start),
+            run, self.seeds[0], self.params, self.model_state, arguments, np.int32(0),
+        )  # fmt: skip
+        together = LANES_WORK // work(_steps_of_one.trace(run, state, self.data, 0).jaxpr.jaxpr)
+        together = min(together, LANES_BYTES // _bytes(state), MOST_LANES)
+        return together if together >= FEWEST_LANES else 0
 
     def train(self, told: Callable[[float], None]) -> dict[str, Any]:
         """Train all; NumPy arrays with the axes [settings, seeds, ...].
@@ -97,30 +136,35 @@ class Population:
         judged = self.validation if validates else self.data
         loss = self.run.loss
         states, step = self.begin(), 0
-        first = _judge((states.trainable, states.held), states.model_state, self.data, loss=loss, metrics=())["loss"]
+        judge = functools.partial(_judge, last=self.lanes)
+        first = judge((states.trainable, states.held), states.model_state, self.data, loss=loss, metrics=())["loss"]
         records, evaluations = [], []
         while step < total:
             stop = min(total, step + self.capacity)
-            if validates or self.metrics:
+            if self._looks:
                 stop = min(stop, (step // per_epoch + 1) * per_epoch)
-            states, record = _advance(self.run, states, self.data, stop, self.capacity)
+            states, record = _advance(self.run, states, self.data, stop, self.capacity, self.lanes)
             columns = {"loss": record.loss, "step_loss": record.step_loss, "learning_rate": record.learning_rate}
-            records.append({name: np.asarray(column)[..., : stop - step].copy() for name, column in columns.items()})
+            columns = self._settings_first(columns)
+            records.append({name: column[..., : stop - step] for name, column in columns.items()})
             step = stop
-            if (validates or self.metrics) and step % per_epoch == 0:
-                values = _judge(
+            if self._looks and step % per_epoch == 0:
+                values = judge(
                     (states.trainable, states.held), states.model_state, judged,
                     loss=loss if validates else None, metrics=self.metrics,
                 )  # fmt: skip
                 if validates:
                     states = states._replace(epoch_value=values["loss"].astype(states.epoch_value.dtype))
-                evaluations.append(jax.tree.map(np.asarray, values))
+                evaluations.append(self._settings_first(values))
             told(step / per_epoch)
-        history = {name: np.concatenate([each[name] for each in records], -1) for name in records[0]}
+        history = jax.tree.map(lambda *parts: np.concatenate(parts, -1), *records) if len(records) > 1 else records[0]
         history["loss"] = history["loss"][..., per_epoch - 1 :: per_epoch]
         looked = {name: np.stack([each[name] for each in evaluations], -1) for name in (evaluations or [{}])[0]}
+        states = states._replace(
+            trainable=self._settings_first(states.trainable), held=self._settings_first(states.held)
+        )
         lasts = [history["loss"][..., -1], *([looked["loss"][..., -1]] if validates else [])]
-        first = np.asarray(first)
+        first = self._settings_first(first)
         sound = np.asarray(_finite(states.trainable)) & np.all(np.isfinite(lasts), axis=0)
         diverged = ~sound | (lasts[0] > first + RISEN * abs(first))
         return {
@@ -128,8 +172,16 @@ class Population:
             **({"validation_loss": looked.pop("loss")} if validates else {}),
             "metrics": looked,
             "diverged": diverged,
-            "params": jax.tree.map(np.asarray, merge(states.trainable, states.held)),
+            "params": merge(states.trainable, states.held),
         }
+
+    def _settings_first(self, tree: Any) -> Any:
+        """Arrays of NumPy with the axes [settings, seeds, ...]."""
+        return jax.tree.map(lambda x: np.moveaxis(np.asarray(x), -1, 0) if self.lanes else np.asarray(x), tree)
+
+
+def _bytes(tree: Any) -> int:
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x.dtype, "itemsize"))
 
 
 def _axes(run: Training) -> Training:
@@ -137,12 +189,12 @@ def _axes(run: Training) -> Training:
     return jax.tree.map(lambda _: 0, run)
 
 
-def _state_axes(state: TrainingState, *, keys: int | None) -> TrainingState:
+def _state_axes(state: TrainingState, *, keys: int | None, axis: int = 0) -> TrainingState:
     """Where states have an axis. The position is the same for all runs, and the keys for all settings of a seed.
 
     What has no axis stays scalar: loops keep one bound, and each seed's batches are gathered once for all settings.
     """
-    every = jax.tree.map(lambda _: 0, state)
+    every = jax.tree.map(lambda _: axis, state)
     shared = jax.tree.map(lambda _: keys, state.keys)
     epochs = None if state.epochs is None else jax.tree.map(lambda _: None, state.epochs)
     return every._replace(epoch=None, step=None, keys=shared, epochs=epochs)
@@ -159,11 +211,18 @@ def _started(start: Callable, arguments: dict, key: jax.Array) -> Params:
     return start(key, **arguments)
 
 
-@functools.partial(jax.jit, static_argnums=(0,))
+@functools.partial(jax.jit, static_argnums=(0, 7))
 def _begin(
-    start: Callable | None, run: Training, seeds: jax.Array, params: Any, model_state: Any, arguments: dict, epochs: Any
+    start: Callable | None,
+    run: Training,
+    seeds: jax.Array,
+    params: Any,
+    model_state: Any,
+    arguments: dict,
+    epochs: Any,
+    last: bool,
 ) -> TrainingState:
-    """The states before the first step, leading axes [settings, seeds].
+    """The states before the first step, leading axes [settings, seeds]; or [seeds, ..., settings].
 
     Args:
       start: `init_fn(key, **arguments)`, or None where `params` are given.
@@ -173,6 +232,7 @@ def _begin(
       model_state: likewise the model state, or None.
       arguments: what `start` takes beside the key, each [settings, ...].
       epochs: how many the runs shall have in all.
+      last: whether the axis of settings is the last.
     """
     one = functools.partial(_begin_one, start)
 
@@ -181,14 +241,20 @@ def _begin(
 
     shape = jax.eval_shape(one, first(run), seeds[0], params, model_state, first(arguments), epochs)
     by_seed = jax.vmap(one, (None, 0, None, None, None, None), _state_axes(shape, keys=0))
-    return jax.vmap(by_seed, (_axes(run), None, None, None, 0, None), _state_axes(shape, keys=None))(
+    out_axes = _state_axes(shape, keys=None, axis=-1 if last else 0)
+    return jax.vmap(by_seed, (_axes(run), None, None, None, 0, None), out_axes)(
         run, seeds, params, model_state, arguments, epochs
     )
 
 
-@functools.partial(SmallJit, static_argnums=(4,), donate_argnums=(1,))
+@jax.jit
+def _steps_of_one(run: Training, state: TrainingState, data: Batch, stop: Any) -> tuple[TrainingState, Record]:
+    return run.steps(state, data, stop)
+
+
+@functools.partial(SmallJit, static_argnums=(4, 5), donate_argnums=(1,))
 def _advance(
-    run: Training, states: TrainingState, data: Batch, stop: Any, capacity: int
+    run: Training, states: TrainingState, data: Batch, stop: Any, capacity: int, last: bool
 ) -> tuple[TrainingState, Record]:
     """All runs to step `stop`, as `Training.steps`; the record's arrays are [settings, seeds, capacity, ...]."""
 
@@ -199,16 +265,20 @@ def _advance(
     record = Record(*every)
     by_seed, by_setting = _state_axes(states, keys=0), _state_axes(states, keys=None)
     seeds = jax.vmap(one, (None, by_seed, None, None), (by_seed, record))
-    return jax.vmap(seeds, (_axes(run), by_setting, None, None), (by_setting, record))(run, states, data, stop)
+    if last:
+        run = jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), run)
+    mapped = (vmap_last if last else jax.vmap)(seeds, (_axes(run), by_setting, None, None), (by_setting, record))
+    return mapped(run, states, data, stop)
 
 
-@functools.partial(jax.jit, static_argnames=("loss", "metrics"))
+@functools.partial(jax.jit, static_argnames=("loss", "metrics", "last"))
 def _judge(
-    params: tuple, model_state: Any, data: Batch, *, loss: Callee | None, metrics: tuple[Callee, ...]
+    params: tuple, model_state: Any, data: Batch, *, loss: Callee | None, metrics: tuple[Callee, ...], last: bool
 ) -> dict[str, jax.Array]:
-    """Loss and metrics of split parameters, [settings, seeds] each."""
+    """Loss and metrics of split parameters, [settings, seeds] each; or [seeds, settings]."""
     one = functools.partial(evaluate, loss=loss, metrics=metrics)
-    return jax.vmap(jax.vmap(one, (0, 0, None)), (0, 0, None))(params, model_state, data)
+    axis = -1 if last else 0
+    return jax.vmap(jax.vmap(one, (0, 0, None)), (axis, axis, None), axis)(params, model_state, data)
 
 
 @jax.jit

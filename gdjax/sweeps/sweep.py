@@ -1,5 +1,6 @@
 """`sweep`: hyperparameters as data. All settings and seeds are trained side by side, as one program a regime."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -104,9 +105,7 @@ def sweep(
                 )  # fmt: skip
                 done = len(sweeps) * len(groups) + len(outcomes)
                 bar.say(f"{each}: {population.runs} runs")
-                outcomes.append(
-                    _in_pieces(population, len(group.places), memory, lambda share, done=done: bar.reach(done + share))
-                )
+                outcomes.append(_in_pieces(population, memory, lambda share, done=done: bar.reach(done + share)))
             order = np.argsort(np.concatenate([group.places for group in groups]))
             whole = jax.tree.map(lambda *parts, order=order: np.concatenate(parts)[order], *outcomes)
             sweeps.append(_result(whole, hyperparameters, seeds, each))
@@ -155,14 +154,17 @@ def _settings(optimizer: Any, start: Callable | None, grid: Any, points: Any) ->
     return arrays, arguments, groups_of(optimizer, settings)
 
 
-def _in_pieces(population: Population, count: int, memory: int | None, told: Callable[[float], None]) -> dict:
-    """What all settings of a population came to, in as many pieces as memory asks for."""
+def _in_pieces(population: Population, memory: int | None, told: Callable[[float], None]) -> dict:
+    """What all settings of a population came to, in as many pieces as memory and speed ask for."""
+    lanes = population.lanes_at_once()
+    population = dataclasses.replace(population, lanes=bool(lanes))
 
     def first(size: int) -> Population:
         return population.at(np.arange(size))
 
     pieces = pieces_of(
-        count,
+        population.settings,
+        lanes or population.settings,
         lambda size: first(size).rough_bytes(),
         lambda size: first(size).planned_bytes(),
         free_memory() if memory is None else memory,
@@ -174,7 +176,9 @@ def _in_pieces(population: Population, count: int, memory: int | None, told: Cal
                 lambda epochs, place=place: told((place + epochs / population.epochs) / len(pieces))
             )
         )
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *outcomes)
+    surplus = sum(map(len, pieces)) - population.settings
+    outcomes[-1] = jax.tree.map(lambda x: x[: len(x) - surplus], outcomes[-1])
+    return jax.tree.map(lambda *parts: np.concatenate(parts) if len(parts) > 1 else parts[0], *outcomes)
 
 
 def _result(whole: dict, hyperparameters: dict, seeds: np.ndarray, regime: Regime) -> Sweep:

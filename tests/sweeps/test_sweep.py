@@ -77,12 +77,14 @@ def assert_separate(found, factory, regime, data, validation, tolerance):
 
 @pytest.mark.parametrize("regime", REGIMES, ids=str)
 @pytest.mark.parametrize("name", FACTORIES)
-@pytest.mark.parametrize("x64", [False, True])
-def test_a_sweep_equals_separate_runs(name, regime, x64):
+@pytest.mark.parametrize("precision", ["x32", "x64"])
+def test_a_sweep_equals_separate_runs(name, regime, precision, request):
+    if precision == "x64":
+        request.getfixturevalue("x64")
     factory, grid = FACTORIES[name]
     promotion = "standard" if factory is optax.adam else "strict"
-    with jax.enable_x64(x64), jax.numpy_dtype_promotion(promotion):
-        dtype = np.float64 if x64 else np.float32
+    dtype, tolerance = (np.float64, 1e-12) if precision == "x64" else (np.float32, 1e-6)
+    with jax.numpy_dtype_promotion(promotion):
         data, validation = (jax.tree.map(lambda x: x.astype(dtype), rows(n, seed)) for n, seed in ((N, 0), (16, 1)))
         found = gdjax.sweep(
             loss, init, data, optimizer=factory, grid=grid, regime=regime, epochs=EPOCHS, seeds=SEEDS,
@@ -91,7 +93,7 @@ def test_a_sweep_equals_separate_runs(name, regime, x64):
         assert not found.diverged.any()
         if name == "plateau":
             assert (found.history.learning_rate[..., -1] < found.history.learning_rate[..., 0]).any()
-        assert_separate(found, factory, regime, data, validation, 1e-12 if x64 else 1e-6)
+        assert_separate(found, factory, regime, data, validation, tolerance)
 
 
 def small(**settings):
