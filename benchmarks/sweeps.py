@@ -77,6 +77,7 @@ CONTESTS = [
             ),
         ),
         units=2,
+        seconds=2.0,  # what a sweep costs once, its optimizers above all, is then a small part
         tolerance=0.1,
     )
 ]
