@@ -113,7 +113,7 @@ def page(rows: list[Row]) -> str:
             "take turns; both first prove, by the same number of steps and a like loss, that they do the same work. "
             "Quartiles are per step, compilation apart: the median, and in parentheses the quartiles over the turns. "
             "The ratio is the peer's time over gdjax's, turn by turn: above 1, gdjax is faster. gdjax's side is the "
-            "public `gdjax.fit`, shuffled, or the update under `jax.jit`.",
+            "public `gdjax.fit` or `gdjax.sweep`, shuffled, or the update under `jax.jit`.",
             "",
             f"{len(behind)} of {len(rows)} rows miss their goal." if behind else "Every row meets its goal.",
             "",

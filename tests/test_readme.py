@@ -11,7 +11,7 @@ import optax
 import pytest
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
-EXAMPLE, ALGEBRA, MODEL, MORE, LOOP = (
+EXAMPLE, ALGEBRA, MODEL, MORE, SWEEP, LOOP = (
     "\n".join(line.removeprefix(indent) for line in code.splitlines())
     for indent, code in re.findall(r"^( *)```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 )
@@ -62,6 +62,15 @@ def test_what_a_run_can_also_do(example):
     assert int(result.state.optimizer_state.inner[1].count) == 950
     assert not np.array_equal(result.average["a"], result.params["a"])
     assert names["half"].init(jnp.ones(2, jnp.bfloat16))
+
+
+def test_sweep(example):
+    lines = []
+    exec(SWEEP, example | {"print": lambda *line: lines.append(line)})
+    ((best, loss, _, shape),) = lines
+    assert set(best) == {"learning_rate", "b1"}
+    assert loss < 0.3
+    assert shape == (128, 4, 20)
 
 
 def test_own_loop(example):
