@@ -1,4 +1,4 @@
-"""Many small runs as lanes: `jax.vmap` with the mapped axis last, all through.
+"""Many small runs as lanes: `jax.vmap` with the mapped axis last inside.
 
 `jax.vmap` puts the axis first, where the inner loops of a small model's step run over its 2 × 5 numbers and fill no
 vector. With the axis last they run over the runs, side by side in memory, and one instruction steps eight or sixteen
@@ -29,28 +29,31 @@ INLINED = {
 """Primitives that do nothing but what stands in their jaxpr; derivatives have been taken before."""
 
 
-def vmap_last(function: Callable, in_axes: tuple, out_axes: Any) -> Callable:
-    """Like `jax.vmap`, but mapped arrays have their axis last, arguments and results.
+def in_lanes(function: Callable, in_axes: tuple, out_axes: Any) -> Callable:
+    """What `jax.vmap(function, in_axes, out_axes)` is, done in lanes.
 
     Args:
       function: traceable; of positional arguments.
-      in_axes: as in `jax.vmap`; None is not mapped, any number is mapped along the last axis.
-      out_axes: likewise, for the results. One that may be None must not depend on what is mapped.
+      in_axes: a prefix of the arguments; 0 is mapped along the leading axis, None is not mapped.
+      out_axes: likewise, of the results. One that may be None must not depend on what is mapped.
     """
 
     def mapped(*args: Any) -> Any:
         leaves, tree = jax.tree.flatten(args)
         flags = _flags(in_axes, args)
-        size = next(x.shape[-1] for x, flag in zip(leaves, flags, strict=True) if flag)
+        (size,) = {len(x) for x, flag in zip(leaves, flags, strict=True) if flag}
         shapes = [
-            jax.ShapeDtypeStruct(x.shape[:-1] if flag else jnp.shape(x), jnp.result_type(x))
-            for x, flag in zip(leaves, flags, strict=True)
+            jax.ShapeDtypeStruct(jnp.shape(x)[flag:], jnp.result_type(x)) for x, flag in zip(leaves, flags, strict=True)
         ]
         closed, out = jax.make_jaxpr(lambda *x: function(*tree.unflatten(x)), return_shape=True)(*shapes)
         lanes = _Lanes(size)
-        outs = lanes.run(closed, [*zip(leaves, flags, strict=True)])
+        turned = [jnp.moveaxis(x, 0, -1) if flag else x for x, flag in zip(leaves, flags, strict=True)]
+        outs = lanes.run(closed, [*zip(turned, flags, strict=True)])
         wanted = _flags(out_axes, out)
-        spread = [lanes.filled(x, flag) if want else x for (x, flag), want in zip(outs, wanted, strict=True)]
+        spread = [
+            jnp.moveaxis(lanes.filled(x, flag), -1, 0) if want else x
+            for (x, flag), want in zip(outs, wanted, strict=True)
+        ]
         return jax.tree.unflatten(jax.tree.structure(out), spread)
 
     return mapped

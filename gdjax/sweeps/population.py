@@ -15,7 +15,7 @@ from gdjax.engine.loss import Callee
 from gdjax.engine.native import SmallJit, work
 from gdjax.engine.parameters import merge
 from gdjax.engine.training import Record, Training, TrainingState
-from gdjax.sweeps.lanes import vmap_last
+from gdjax.sweeps.lanes import in_lanes
 from gdjax.sweeps.memory import program_bytes
 from gdjax.types import Batch, Params
 
@@ -60,12 +60,19 @@ class Population:
     epochs: int
 
     lanes: bool = False
-    """Whether states have their axis of settings last, which suits small runs on a CPU."""
+    """Whether settings are stepped as lanes, which suits small runs on a CPU."""
+    mesh: jax.sharding.Mesh | None = None
+    """The devices that the settings are spread over."""
 
     def at(self, places: np.ndarray) -> "Population":
         """Some of the settings."""
         run, arguments = jax.tree.map(lambda x: x[places], (self.run, self.arguments))
         return dataclasses.replace(self, run=run, arguments=arguments)
+
+    @property
+    def devices(self) -> list[jax.Device]:
+        """Those that the runs are trained on."""
+        return jax.local_devices()[:1] if self.mesh is None else list(self.mesh.devices.flat)
 
     @property
     def settings(self) -> int:
@@ -95,7 +102,7 @@ class Population:
         """The states before the first step, leading axes [settings, seeds]."""
         epochs = jnp.asarray(self.epochs, jnp.int32)
         given = (self.params, self.model_state, self.arguments, epochs)
-        return _begin(self.start, self.run, self.seeds, *given, self.lanes)
+        return _begin(self.start, self.mesh, self.run, self.seeds, *given)
 
     def rough_bytes(self) -> int:
         """The bytes of states and records, known without compiling; a program takes a few times that."""
@@ -103,14 +110,16 @@ class Population:
         return 3 * jnp.dtype(float_dtype()).itemsize * self.runs * self.capacity + _bytes(states)
 
     def planned_bytes(self) -> int | None:
-        """The bytes that the compiled program takes, where the backend tells."""
+        """The bytes that the compiled program takes on all devices, where the backend tells."""
         stop = jax.ShapeDtypeStruct((), jnp.int32)
-        lowered = _advance.lower(self.run, jax.eval_shape(self.begin), self.data, stop, self.capacity, self.lanes)
-        return program_bytes(lowered.compile())
+        states = jax.eval_shape(self.begin)
+        lowered = _advance.lower(self.run, states, self.data, stop, self.capacity, self.lanes, self.mesh)
+        bytes_ = program_bytes(lowered.compile())
+        return None if bytes_ is None else bytes_ * len(self.devices)
 
     def lanes_at_once(self) -> int:
         """How many settings are best stepped as lanes together; 0 where their axis had better be the first."""
-        if self.settings < FEWEST_LANES or jax.default_backend() != "cpu":
+        if self.settings < FEWEST_LANES or self.devices[0].platform != "cpu":
             return 0
         run, arguments = jax.eval_shape(lambda x: jax.tree.map(lambda y: y[0], x), (self.run, self.arguments))
         state = jax.eval_shape(
@@ -136,17 +145,16 @@ class Population:
         judged = self.validation if validates else self.data
         loss = self.run.loss
         states, step = self.begin(), 0
-        judge = functools.partial(_judge, last=self.lanes)
+        judge = functools.partial(_judge, mesh=self.mesh)
         first = judge((states.trainable, states.held), states.model_state, self.data, loss=loss, metrics=())["loss"]
         records, evaluations = [], []
         while step < total:
             stop = min(total, step + self.capacity)
             if self._looks:
                 stop = min(stop, (step // per_epoch + 1) * per_epoch)
-            states, record = _advance(self.run, states, self.data, stop, self.capacity, self.lanes)
+            states, record = _advance(self.run, states, self.data, stop, self.capacity, self.lanes, self.mesh)
             columns = {"loss": record.loss, "step_loss": record.step_loss, "learning_rate": record.learning_rate}
-            columns = self._settings_first(columns)
-            records.append({name: column[..., : stop - step] for name, column in columns.items()})
+            records.append({name: np.asarray(column)[..., : stop - step] for name, column in columns.items()})
             step = stop
             if self._looks and step % per_epoch == 0:
                 values = judge(
@@ -155,16 +163,13 @@ class Population:
                 )  # fmt: skip
                 if validates:
                     states = states._replace(epoch_value=values["loss"].astype(states.epoch_value.dtype))
-                evaluations.append(self._settings_first(values))
+                evaluations.append(jax.tree.map(np.asarray, values))
             told(step / per_epoch)
         history = jax.tree.map(lambda *parts: np.concatenate(parts, -1), *records) if len(records) > 1 else records[0]
         history["loss"] = history["loss"][..., per_epoch - 1 :: per_epoch]
         looked = {name: np.stack([each[name] for each in evaluations], -1) for name in (evaluations or [{}])[0]}
-        states = states._replace(
-            trainable=self._settings_first(states.trainable), held=self._settings_first(states.held)
-        )
         lasts = [history["loss"][..., -1], *([looked["loss"][..., -1]] if validates else [])]
-        first = self._settings_first(first)
+        first = np.asarray(first)
         sound = np.asarray(_finite(states.trainable)) & np.all(np.isfinite(lasts), axis=0)
         diverged = ~sound | (lasts[0] > first + RISEN * abs(first))
         return {
@@ -172,12 +177,8 @@ class Population:
             **({"validation_loss": looked.pop("loss")} if validates else {}),
             "metrics": looked,
             "diverged": diverged,
-            "params": merge(states.trainable, states.held),
+            "params": jax.tree.map(np.asarray, merge(states.trainable, states.held)),
         }
-
-    def _settings_first(self, tree: Any) -> Any:
-        """Arrays of NumPy with the axes [settings, seeds, ...]."""
-        return jax.tree.map(lambda x: np.moveaxis(np.asarray(x), -1, 0) if self.lanes else np.asarray(x), tree)
 
 
 def _bytes(tree: Any) -> int:
@@ -189,12 +190,12 @@ def _axes(run: Training) -> Training:
     return jax.tree.map(lambda _: 0, run)
 
 
-def _state_axes(state: TrainingState, *, keys: int | None, axis: int = 0) -> TrainingState:
+def _state_axes(state: TrainingState, *, keys: int | None) -> TrainingState:
     """Where states have an axis. The position is the same for all runs, and the keys for all settings of a seed.
 
     What has no axis stays scalar: loops keep one bound, and each seed's batches are gathered once for all settings.
     """
-    every = jax.tree.map(lambda _: axis, state)
+    every = jax.tree.map(lambda _: 0, state)
     shared = jax.tree.map(lambda _: keys, state.keys)
     epochs = None if state.epochs is None else jax.tree.map(lambda _: None, state.epochs)
     return every._replace(epoch=None, step=None, keys=shared, epochs=epochs)
@@ -211,28 +212,41 @@ def _started(start: Callable, arguments: dict, key: jax.Array) -> Params:
     return start(key, **arguments)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 7))
+def _spread(mesh: jax.sharding.Mesh | None, function: Callable, in_axes: tuple, out_axes: Any) -> Callable:
+    """A mapped function whose mapped axis lies over the devices of a mesh: each does its own share, and none waits."""
+    if mesh is None:
+        return function
+
+    def specs(axes: Any) -> Any:
+        names = jax.sharding.PartitionSpec(mesh.axis_names)
+        single = jax.sharding.PartitionSpec()
+        return jax.tree.map(lambda axis: single if axis is None else names, axes, is_leaf=lambda x: x is None)
+
+    return jax.shard_map(function, mesh=mesh, in_specs=specs(in_axes), out_specs=specs(out_axes), check_vma=False)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _begin(
     start: Callable | None,
+    mesh: jax.sharding.Mesh | None,
     run: Training,
     seeds: jax.Array,
     params: Any,
     model_state: Any,
     arguments: dict,
     epochs: Any,
-    last: bool,
 ) -> TrainingState:
-    """The states before the first step, leading axes [settings, seeds]; or [seeds, ..., settings].
+    """The states before the first step, leading axes [settings, seeds].
 
     Args:
       start: `init_fn(key, **arguments)`, or None where `params` are given.
+      mesh: the devices, or None.
       run: a training whose optimizer is stacked [settings].
       seeds: integers [seeds].
       params: the parameters that all start from, where there is no `start`.
       model_state: likewise the model state, or None.
       arguments: what `start` takes beside the key, each [settings, ...].
       epochs: how many the runs shall have in all.
-      last: whether the axis of settings is the last.
     """
     one = functools.partial(_begin_one, start)
 
@@ -241,10 +255,8 @@ def _begin(
 
     shape = jax.eval_shape(one, first(run), seeds[0], params, model_state, first(arguments), epochs)
     by_seed = jax.vmap(one, (None, 0, None, None, None, None), _state_axes(shape, keys=0))
-    out_axes = _state_axes(shape, keys=None, axis=-1 if last else 0)
-    return jax.vmap(by_seed, (_axes(run), None, None, None, 0, None), out_axes)(
-        run, seeds, params, model_state, arguments, epochs
-    )
+    axes = (_axes(run), None, None, None, 0, None), _state_axes(shape, keys=None)
+    return _spread(mesh, jax.vmap(by_seed, *axes), *axes)(run, seeds, params, model_state, arguments, epochs)
 
 
 @jax.jit
@@ -252,9 +264,15 @@ def _steps_of_one(run: Training, state: TrainingState, data: Batch, stop: Any) -
     return run.steps(state, data, stop)
 
 
-@functools.partial(SmallJit, static_argnums=(4, 5), donate_argnums=(1,))
+@functools.partial(SmallJit, static_argnums=(4, 5, 6), donate_argnums=(1,))
 def _advance(
-    run: Training, states: TrainingState, data: Batch, stop: Any, capacity: int, last: bool
+    run: Training,
+    states: TrainingState,
+    data: Batch,
+    stop: Any,
+    capacity: int,
+    lanes: bool,
+    mesh: jax.sharding.Mesh | None,
 ) -> tuple[TrainingState, Record]:
     """All runs to step `stop`, as `Training.steps`; the record's arrays are [settings, seeds, capacity, ...]."""
 
@@ -265,20 +283,24 @@ def _advance(
     record = Record(*every)
     by_seed, by_setting = _state_axes(states, keys=0), _state_axes(states, keys=None)
     seeds = jax.vmap(one, (None, by_seed, None, None), (by_seed, record))
-    if last:
-        run = jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), run)
-    mapped = (vmap_last if last else jax.vmap)(seeds, (_axes(run), by_setting, None, None), (by_setting, record))
-    return mapped(run, states, data, stop)
+    axes = (_axes(run), by_setting, None, None), (by_setting, record)
+    return _spread(mesh, (in_lanes if lanes else jax.vmap)(seeds, *axes), *axes)(run, states, data, stop)
 
 
-@functools.partial(jax.jit, static_argnames=("loss", "metrics", "last"))
+@functools.partial(jax.jit, static_argnames=("loss", "metrics", "mesh"))
 def _judge(
-    params: tuple, model_state: Any, data: Batch, *, loss: Callee | None, metrics: tuple[Callee, ...], last: bool
+    params: tuple,
+    model_state: Any,
+    data: Batch,
+    *,
+    loss: Callee | None,
+    metrics: tuple[Callee, ...],
+    mesh: jax.sharding.Mesh | None,
 ) -> dict[str, jax.Array]:
-    """Loss and metrics of split parameters, [settings, seeds] each; or [seeds, settings]."""
+    """Loss and metrics of split parameters, [settings, seeds] each."""
     one = functools.partial(evaluate, loss=loss, metrics=metrics)
-    axis = -1 if last else 0
-    return jax.vmap(jax.vmap(one, (0, 0, None)), (axis, axis, None), axis)(params, model_state, data)
+    axes = (0, 0, None)
+    return _spread(mesh, jax.vmap(jax.vmap(one, axes), axes), axes, 0)(params, model_state, data)
 
 
 @jax.jit

@@ -1,6 +1,7 @@
 """`sweep`: hyperparameters as data. All settings and seeds are trained side by side, as one program a regime."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -38,6 +39,7 @@ def sweep(
     validation: Batch | None = None,
     metrics: dict[str, Callable] | None = None,
     memory: int | None = None,
+    mesh: jax.sharding.Mesh | None = None,
     progress: bool = False,
     check_finite: bool = True,
 ) -> Any:
@@ -59,8 +61,10 @@ def sweep(
       model_state: as in `gdjax.fit`.
       validation: data like `data`; settings are then judged by the loss on it, which plateaus judge too.
       metrics: {name: function of (params, batch)}, computed after each epoch as in `gdjax.fit`.
-      memory: bytes that the program may take on the device; by default what the device says that it has free. A sweep
-        that would take more is run in pieces.
+      memory: bytes that the program may take on all devices; by default what they say that they have
+        free. A sweep that would take more is run in pieces.
+      mesh: devices that the settings are spread over, all of its axes; each trains its share, and none waits for
+        another.
       progress: show a bar (needs tqdm).
       check_finite: refuse data with NaN or infinite numbers.
 
@@ -85,6 +89,10 @@ def sweep(
         raise ValueError("`regime` must be a regime or a list of at least one, got an empty list.")
     if memory is not None:
         checks.integer("memory", memory, least=1)
+    if not isinstance(mesh, jax.sharding.Mesh | None):
+        raise TypeError(f"`mesh` must be a jax.sharding.Mesh, got {mesh!r}.")
+    if mesh is not None:  # whatever its axes are typed as elsewhere, here they are spread by hand
+        mesh = jax.sharding.Mesh(mesh.devices, mesh.axis_names)
     judges = judges_of(metrics)
     data, validation = placed(data, validation=validation, check_finite=check_finite)
     start = params if callable(params) and jax.tree_util.all_leaves([params]) else None
@@ -101,7 +109,7 @@ def sweep(
                 population = Population(
                     run=run, start=start, arguments={name: values[group.places] for name, values in arguments.items()},
                     params=None if start else params, model_state=model_state, seeds=seeds, data=data,
-                    validation=validation, metrics=judges, epochs=epochs,
+                    validation=validation, metrics=judges, epochs=epochs, mesh=mesh,
                 )  # fmt: skip
                 done = len(sweeps) * len(groups) + len(outcomes)
                 bar.say(f"{each}: {population.runs} runs")
@@ -157,17 +165,19 @@ def _settings(optimizer: Any, start: Callable | None, grid: Any, points: Any) ->
 def _in_pieces(population: Population, memory: int | None, told: Callable[[float], None]) -> dict:
     """What all settings of a population came to, in as many pieces as memory and speed ask for."""
     lanes = population.lanes_at_once()
+    devices = len(population.devices)
     population = dataclasses.replace(population, lanes=bool(lanes))
 
     def first(size: int) -> Population:
-        return population.at(np.arange(size))
+        return population.at(np.arange(math.ceil(size / devices) * devices) % population.settings)
 
     pieces = pieces_of(
         population.settings,
-        lanes or population.settings,
+        lanes * devices or population.settings,
+        devices,
         lambda size: first(size).rough_bytes(),
         lambda size: first(size).planned_bytes(),
-        free_memory() if memory is None else memory,
+        free_memory(population.devices) if memory is None else memory,
     )
     outcomes = []
     for place, piece in enumerate(pieces):

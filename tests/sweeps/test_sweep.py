@@ -179,6 +179,20 @@ def test_a_sweep_beyond_memory_is_run_in_pieces():
     np.testing.assert_allclose(pieces.params["w"], whole.params["w"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("count", [11, 40], ids=["vmap", "lanes"])
+def test_eight_devices_come_to_what_one_comes_to(count):
+    validation = jax.tree.map(lambda x: x.astype(np.float32), rows(16, 1))
+    points = {"learning_rate": np.logspace(-3, -1, count), "factor": np.linspace(0.3, 0.7, count)}
+    given = {"optimizer": with_plateau, "points": points, "seeds": SEEDS, "epochs": 5, "validation": validation}
+    one = small(**given)
+    eight = small(**given, mesh=jax.make_mesh((4, 2), ("a", "b"), devices=jax.devices()))
+    for name in ("loss", "step_loss", "validation_loss", "learning_rate"):
+        a, b = getattr(one.history, name), getattr(eight.history, name)
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-5 * a.mean() if name == "step_loss" else 0)
+    np.testing.assert_allclose(one.params["w"], eight.params["w"], atol=1e-5)
+
+
 def test_a_second_sweep_compiles_nothing():
     traces = []
 
@@ -236,6 +250,7 @@ def looks_at_its_number(learning_rate):
         ({"regime": 64}, "`regime`"),
         ({"epochs": 0}, "`epochs`"),
         ({"memory": 0}, "`memory`"),
+        ({"mesh": 8}, "`mesh`"),
         ({"data": (np.full((3, 4), np.nan, np.float32), np.zeros(3, np.float32))}, "finite"),
     ],
 )
