@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from gdjax.report.rows import Budget as Budget
     from gdjax.sweeps import log_uniform as log_uniform
     from gdjax.sweeps import random_points as random_points
+    from gdjax.sweeps import successive_halving as successive_halving
     from gdjax.sweeps import sweep as sweep
     from gdjax.sweeps import uniform as uniform
 
@@ -53,6 +54,7 @@ _LATER = {
     "Budget": "gdjax.report.rows",
     "sweeps": "gdjax.sweeps",
     "sweep": "gdjax.sweeps.sweep",
+    "successive_halving": "gdjax.sweeps.halving",
     "random_points": "gdjax.sweeps.settings",
     "uniform": "gdjax.sweeps.settings",
     "log_uniform": "gdjax.sweeps.settings",

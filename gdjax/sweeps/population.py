@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,34 @@ RISEN = 1e-3
 """A run whose loss ends this share above its start has diverged."""
 
 
+class Runs(NamedTuple):
+    """Where the runs of a population stand, between two epochs."""
+
+    states: TrainingState
+    """Leading axes [settings, seeds]; see `_state_axes`."""
+    start_loss: Any
+    """Their losses before the first step [settings, seeds]."""
+    epochs: int
+    """How many each has made."""
+
+    def at(self, places: np.ndarray) -> "Runs":
+        """Those of some settings."""
+        return self._of([self], lambda x: x[places])
+
+    @staticmethod
+    def joined(several: "list[Runs]") -> "Runs":
+        """All of several, whose seeds and epochs are the same."""
+        return several[0]._of(several, lambda *parts: np.concatenate([np.asarray(part) for part in parts]))
+
+    def _of(self, several: "list[Runs]", made: Callable) -> "Runs":
+        axes = _state_axes(self.states, keys=None)
+        states = jax.tree.map(
+            lambda axis, first, *rest: first if axis is None else made(first, *rest),
+            axes, *(each.states for each in several), is_leaf=lambda x: x is None,
+        )  # fmt: skip
+        return Runs(states, made(*(each.start_loss for each in several)), self.epochs)
+
+
 @dataclasses.dataclass(frozen=True)
 class Population:
     """Everything that settings × seeds are trained with."""
@@ -63,11 +91,14 @@ class Population:
     """Whether settings are stepped as lanes, which suits small runs on a CPU."""
     mesh: jax.sharding.Mesh | None = None
     """The devices that the settings are spread over."""
+    runs: Runs | None = None
+    """Where the runs stand; None before their first step."""
 
     def at(self, places: np.ndarray) -> "Population":
         """Some of the settings."""
         run, arguments = jax.tree.map(lambda x: x[places], (self.run, self.arguments))
-        return dataclasses.replace(self, run=run, arguments=arguments)
+        runs = None if self.runs is None else self.runs.at(places)
+        return dataclasses.replace(self, run=run, arguments=arguments, runs=runs)
 
     @property
     def devices(self) -> list[jax.Device]:
@@ -80,14 +111,14 @@ class Population:
         return len(jax.tree.leaves(self.run)[0])
 
     @property
-    def runs(self) -> int:
-        """Settings times seeds."""
+    def size(self) -> int:
+        """Runs: settings times seeds."""
         return self.settings * len(self.seeds)
 
     @property
     def capacity(self) -> int:
         """Steps that one call makes at most, so that its record stays small."""
-        row = 3 * jnp.dtype(float_dtype()).itemsize * self.runs
+        row = 3 * jnp.dtype(float_dtype()).itemsize * self.size
         epochs = 1 if self._looks else self.epochs
         steps = self.run.regime.steps_per_epoch(len(jax.tree.leaves(self.data)[0])) * epochs
         steps = 1 << (steps - 1).bit_length()  # a few more epochs are no other program
@@ -107,7 +138,7 @@ class Population:
     def rough_bytes(self) -> int:
         """The bytes of states and records, known without compiling; a program takes a few times that."""
         states = jax.eval_shape(self.begin)
-        return 3 * jnp.dtype(float_dtype()).itemsize * self.runs * self.capacity + _bytes(states)
+        return 3 * jnp.dtype(float_dtype()).itemsize * self.size * self.capacity + _bytes(states)
 
     def planned_bytes(self) -> int | None:
         """The bytes that the compiled program takes on all devices, where the backend tells."""
@@ -130,23 +161,29 @@ class Population:
         together = min(together, LANES_BYTES // _bytes(state), MOST_LANES)
         return together if together >= FEWEST_LANES else 0
 
-    def train(self, told: Callable[[float], None]) -> dict[str, Any]:
-        """Train all; NumPy arrays with the axes [settings, seeds, ...].
+    def train(self, until: int, told: Callable[[float], None]) -> tuple[dict[str, Any], Runs]:
+        """Train all on, from where they stand, until they have made so many epochs.
 
         Args:
+          until: epochs in all, above those made and at most `epochs`.
           told: is called with the epochs made.
 
         Returns:
-          {"loss", "step_loss", "learning_rate", "diverged", "params", "metrics": {name: …}}, and "validation_loss"
-          where something is validated.
+          ({"loss", "step_loss", "learning_rate", "diverged", "params", "metrics": {name: …}}, and "validation_loss"
+          where something is validated, of the epochs made here, as NumPy arrays [settings, seeds, ...]; where the runs
+          stand then).
         """
         per_epoch = self.run.regime.steps_per_epoch(len(jax.tree.leaves(self.data)[0]))
-        validates, total = self.validation is not None, per_epoch * self.epochs
+        validates, total = self.validation is not None, per_epoch * until
         judged = self.validation if validates else self.data
         loss = self.run.loss
-        states, step = self.begin(), 0
         judge = functools.partial(_judge, mesh=self.mesh)
-        first = judge((states.trainable, states.held), states.model_state, self.data, loss=loss, metrics=())["loss"]
+        if self.runs is None:
+            states, step = self.begin(), 0
+            whole = states.trainable, states.held
+            start_loss = np.asarray(judge(whole, states.model_state, self.data, loss=loss, metrics=())["loss"])
+        else:
+            states, start_loss, step = self.runs.states, self.runs.start_loss, self.runs.epochs * per_epoch
         records, evaluations = [], []
         while step < total:
             stop = min(total, step + self.capacity)
@@ -169,16 +206,16 @@ class Population:
         history["loss"] = history["loss"][..., per_epoch - 1 :: per_epoch]
         looked = {name: np.stack([each[name] for each in evaluations], -1) for name in (evaluations or [{}])[0]}
         lasts = [history["loss"][..., -1], *([looked["loss"][..., -1]] if validates else [])]
-        first = np.asarray(first)
         sound = np.asarray(_finite(states.trainable)) & np.all(np.isfinite(lasts), axis=0)
-        diverged = ~sound | (lasts[0] > first + RISEN * abs(first))
-        return {
+        diverged = ~sound | (lasts[0] > start_loss + RISEN * abs(start_loss))
+        outcome = {
             **history,
             **({"validation_loss": looked.pop("loss")} if validates else {}),
             "metrics": looked,
             "diverged": diverged,
             "params": jax.tree.map(np.asarray, merge(states.trainable, states.held)),
         }
+        return outcome, Runs(states, start_loss, until)
 
 
 def _bytes(tree: Any) -> int:
