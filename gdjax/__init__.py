@@ -40,9 +40,12 @@ if TYPE_CHECKING:
     from gdjax import sweeps as sweeps
     from gdjax.report.compare import compare as compare
     from gdjax.report.rows import Budget as Budget
+    from gdjax.sweeps import find_learning_rate as find_learning_rate
+    from gdjax.sweeps import gradient_noise_scale as gradient_noise_scale
     from gdjax.sweeps import log_uniform as log_uniform
     from gdjax.sweeps import random_points as random_points
     from gdjax.sweeps import successive_halving as successive_halving
+    from gdjax.sweeps import suggest_batch_size as suggest_batch_size
     from gdjax.sweeps import sweep as sweep
     from gdjax.sweeps import uniform as uniform
 
@@ -54,6 +57,9 @@ _LATER = {
     "Budget": "gdjax.report.rows",
     "sweeps": "gdjax.sweeps",
     "sweep": "gdjax.sweeps.sweep",
+    "find_learning_rate": "gdjax.sweeps.learning_rates",
+    "gradient_noise_scale": "gdjax.sweeps.noise_scale",
+    "suggest_batch_size": "gdjax.sweeps.batch_sizes",
     "successive_halving": "gdjax.sweeps.halving",
     "random_points": "gdjax.sweeps.settings",
     "uniform": "gdjax.sweeps.settings",

@@ -65,7 +65,8 @@ class NonFiniteError(FloatingPointError):
 
 
 @functools.partial(SmallJit, static_argnums=(4,), donate_argnums=(1,))
-def _run(run: Training, state: TrainingState, data: Batch, stop: Any, capacity: int) -> tuple[TrainingState, Record]:
+def advance(run: Training, state: TrainingState, data: Batch, stop: Any, capacity: int) -> tuple[TrainingState, Record]:
+    """As `Training.steps`, compiled, with options that suit its size; the state's memory is given away."""
     return run.steps(state, data, stop, capacity=capacity)
 
 
@@ -165,7 +166,7 @@ def fit(
     step, total = int(state.epoch) * per_epoch + int(state.step), epochs * per_epoch
     capacity = RECORD_STEPS if record is None else RECORD_STEPS_OF_USERS
     chunk, made, bad_step = 1, 0, None
-    steps = _run.chosen(run, state, data, total, capacity)
+    steps = advance.chosen(run, state, data, total, capacity)
     with interruptible() as interrupted, progress_bar(epochs, step / per_epoch, unit="epochs", shown=progress) as bar:
         bar.say("compiling")
         while step < total and not interrupted():

@@ -140,17 +140,17 @@ def successive_halving(
     ladder = _ladder(plan.settings, epochs, reduction, first_epochs)
     with progress_bar(len(ladder), 0, unit="rungs", shown=progress) as bar:
         for place, (count, until) in enumerate(ladder):
+            kept = np.arange(count)
             if rungs:
                 kept = np.sort(np.argsort(rungs[-1].sweep.mean, kind="stable")[:count])
                 settings, plan = settings[kept], plan.at(kept)
-                before = rungs[-1].sweep.history
             bar.say(f"{plan.size} runs to epoch {until}")
             programs = len(plan.groups)
             found, plan = plan.train(
                 until, lambda done, place=place, programs=programs: bar.reach(place + done / programs), keep=True
             )
             if rungs:
-                found = dataclasses.replace(found, history=_continued(before, kept, found.history))
+                found = dataclasses.replace(found, history=_continued(rungs[-1].sweep.history, kept, found.history))
             rungs.append(Rung(settings, until, found))
     return Halving(hyperparameters, plan.seeds, tuple(rungs))
 
@@ -166,15 +166,14 @@ def _ladder(settings: int, epochs: int, reduction: int, first_epochs: int) -> li
 def _continued(before: History, kept: np.ndarray, after: History) -> History:
     """The history of the settings kept, from their start."""
 
-    def joined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.concatenate([a[kept], b], axis=-1)
+    def joined(a: Any, b: Any) -> Any:
+        return None if b is None else np.concatenate([a[kept], b], axis=-1)
 
-    validates = before.validation_loss is not None and after.validation_loss is not None
     return dataclasses.replace(
         after,
         loss=joined(before.loss, after.loss),
         step_loss=joined(before.step_loss, after.step_loss),
         learning_rate=joined(before.learning_rate, after.learning_rate),
-        validation_loss=joined(before.validation_loss, after.validation_loss) if validates else None,
+        validation_loss=joined(before.validation_loss, after.validation_loss),
         metrics={name: joined(before.metrics[name], values) for name, values in after.metrics.items()},
     )

@@ -101,14 +101,14 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_are_one_sentence_before_anything_is_compiled(fault):
     settings, error, message = FAULTS[fault]
-    compiled = fit_module._run._cache_size()
+    compiled = fit_module.advance._cache_size()
     with pytest.raises(error, match=f"^{re.escape(message)}") as caught:
         train(**settings)
     sentence = str(caught.value)
     assert sentence.endswith(".")
     assert ". " not in sentence
     assert "\n" not in sentence
-    assert fit_module._run._cache_size() == compiled
+    assert fit_module.advance._cache_size() == compiled
 
 
 def test_the_finiteness_check_can_be_turned_off():
