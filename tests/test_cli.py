@@ -107,8 +107,8 @@ def test_interrupted(tmp_path, monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gdjax.cli, "compare", interrupt)
-    monkeypatch.setattr(gdjax.cli, "baselines", lambda task: {})
+    monkeypatch.setattr("gdjax.cli.compare.compare", interrupt)
+    monkeypatch.setattr("gdjax.cli.compare.baselines", lambda task: {})
     assert run("--data", "moons", "--rows", 20, "--out", tmp_path / "out") == 130
     assert capsys.readouterr().err == "gdjax: interrupted, nothing was written.\n"
     assert list((tmp_path / "out").iterdir()) == []
@@ -121,8 +121,8 @@ def test_options_reach_the_comparison(tmp_path, monkeypatch):
         seen.update(settings, features=data[0].shape)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gdjax.cli, "compare", record)
-    monkeypatch.setattr(gdjax.cli, "baselines", lambda task: {})
+    monkeypatch.setattr("gdjax.cli.compare.compare", record)
+    monkeypatch.setattr("gdjax.cli.compare.baselines", lambda task: {})
     run(
         "--data", "moons", "--rows", 50, "--regimes", "full, 16,stochastic,16", "--optimizers", "adam,heavy_ball",
         "--schedules", "step,plateau", "--budget", "updates=200", "--seeds", 3, "--learning-rate", "0.1,1e-3",

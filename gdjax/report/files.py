@@ -1,4 +1,4 @@
-"""A comparison on disk: tables and pictures, written whole or not at all."""
+"""Results on disk: tables and pictures, written whole or not at all."""
 
 import csv
 import json
@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import tempfile
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from gdjax.report.plots import plot_learning_rates, plot_losses, plot_paths, save
@@ -14,15 +15,18 @@ from gdjax.report.rows import Comparison, Row
 FILES = ("comparison.csv", "comparison.json", "losses.png", "learning_rates.png", "paths.png")
 """What a comparison writes."""
 
+Writers = dict[str, Callable[[pathlib.Path], Any]]
+"""Files by their names, and what writes each to a path."""
 
-def prepare_folder(folder: pathlib.Path, source: pathlib.Path | None = None) -> None:
+
+def prepare_folder(folder: pathlib.Path, files: Iterable[str], source: pathlib.Path) -> None:
     """Make the folder, or say at once that nothing can be written there.
 
     Raises:
-      ValueError: if it cannot be made or written to, or a file of a comparison would replace the `source`.
+      ValueError: if it cannot be made or written to, or one of the files would replace the `source`.
     """
-    for name in FILES:
-        if source is not None and (folder / name).resolve() == source.resolve():
+    for name in files:
+        if (folder / name).resolve() == source.resolve():
             raise ValueError(f"`out` must be a folder where '{name}' is not the data itself, got '{folder}'.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,8 +81,6 @@ def _plain(value: Any) -> Any:
 def write_comparison(comparison: Comparison, sentence: str, name: str, folder: pathlib.Path) -> list[pathlib.Path]:
     """Write comparison.csv, comparison.json and the pictures into a folder.
 
-    Each file is made aside and moved into place, so that none is ever half-written.
-
     Returns:
       The files.
     """
@@ -100,7 +102,7 @@ def write_comparison(comparison: Comparison, sentence: str, name: str, folder: p
             writer.writeheader()
             writer.writerows(records)
 
-    writers = {
+    writers: Writers = {
         "comparison.csv": write_csv,
         "comparison.json": lambda path: path.write_text(
             json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
@@ -109,6 +111,15 @@ def write_comparison(comparison: Comparison, sentence: str, name: str, folder: p
         "learning_rates.png": lambda path: save(plot_learning_rates(comparison), path),
         "paths.png": lambda path: save(plot_paths(), path),
     }
+    return write_whole(writers, folder)
+
+
+def write_whole(writers: Writers, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Write files, {name: function of a path}; each is made aside and moved into place, so that none is half-written.
+
+    Returns:
+      The files.
+    """
     with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as aside:
         for file, write in writers.items():
             write(pathlib.Path(aside) / file)

@@ -65,7 +65,7 @@ def table(comparison: Comparison) -> str:
         lines.append(("", f"({name})", "", "", "", *values, *[""] * 7))
     if all(row.schedule is None for row in comparison.rows):
         lines = [line[:2] + line[3:] for line in lines]
-    return _aligned(lines) + "\n" + _legend(comparison)
+    return aligned(lines) + "\n" + _legend(comparison)
 
 
 def _cells(row: Row, comparison: Comparison, metrics: Sequence[str]) -> tuple[str, ...]:
@@ -162,6 +162,7 @@ def seconds(value: float) -> str:
     return f"{value:.2g}" if value < 100 else f"{value:.0f}"
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells as one text, each column as wide as it must be."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)

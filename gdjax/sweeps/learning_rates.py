@@ -129,7 +129,7 @@ def find_learning_rate(
         grid={"learning_rate": rates}, seeds=seeds, model_state=model_state, validation=validation, memory=memory,
         mesh=mesh, progress=progress, check_finite=check_finite,
     )  # fmt: skip
-    return _suggested(found)
+    return rate_test(found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +151,12 @@ def _rates(given: Any) -> list[float]:
     return rates
 
 
-def _suggested(found: Sweep) -> RateTest:
+def rate_test(found: Sweep) -> RateTest:
+    """What a sweep over learning rates suggests; they must ascend.
+
+    Raises:
+      ValueError: if every rate diverged with some seed.
+    """
     rates, mean = found.hyperparameters["learning_rate"], found.mean
     finite = np.flatnonzero(np.isfinite(mean))
     if not finite.size:

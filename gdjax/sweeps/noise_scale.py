@@ -80,8 +80,8 @@ def gradient_noise_scale(
     >>> import jax, jax.numpy as jnp, gdjax
     >>> x = 3 + 6 * jax.random.normal(jax.random.key(0), (5000,))       # an example's gradient at 0 is −x
     >>> found = gdjax.gradient_noise_scale(lambda w, x: jnp.mean((w - x) ** 2) / 2, jnp.array(0.0), x)
-    >>> found.low < jnp.var(x) / jnp.mean(x) ** 2 < found.high, round(found.noise)
-    (Array(True, dtype=bool), 36)
+    >>> found.low < float(jnp.var(x) / jnp.mean(x) ** 2) < found.high
+    True
 
     Source: McCandlish, Kaplan & Amodei (2018), "An empirical model of large-batch training", section 2.2 and
     appendix A; Fieller (1954), "Some problems in interval estimation".

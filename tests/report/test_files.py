@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from gdjax.report import files
-from gdjax.report.files import prepare_folder, write_comparison
+from gdjax.report.files import FILES, prepare_folder, write_comparison
 
 NAMES = ["comparison.csv", "comparison.json", "losses.png", "learning_rates.png", "paths.png"]
 
@@ -62,8 +62,8 @@ def test_nothing_is_half_written(tmp_path, comparison, monkeypatch, failing):
 
 
 def test_folder_is_made_with_its_parents(tmp_path):
-    prepare_folder(tmp_path / "a" / "b")
-    prepare_folder(tmp_path / "a" / "b")
+    prepare_folder(tmp_path / "a" / "b", FILES, tmp_path / "data.csv")
+    prepare_folder(tmp_path / "a" / "b", FILES, tmp_path / "data.csv")
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
@@ -72,7 +72,7 @@ def test_a_file_is_no_folder(tmp_path, inside):
     path = tmp_path / "file"
     path.write_text("mine")
     with pytest.raises(ValueError, match=r"^`out` must be a folder that can be written to, got '.*file.*' \(.+\)\.$"):
-        prepare_folder(path / "a" if inside else path)
+        prepare_folder(path / "a" if inside else path, FILES, tmp_path / "data.csv")
     assert path.read_text() == "mine"
 
 
@@ -82,4 +82,4 @@ def test_a_folder_that_takes_no_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(files.tempfile, "TemporaryFile", fail)
     with pytest.raises(ValueError, match=r"^`out` must .*Permission denied"):
-        prepare_folder(tmp_path)
+        prepare_folder(tmp_path, FILES, tmp_path / "data.csv")

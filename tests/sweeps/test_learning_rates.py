@@ -10,7 +10,7 @@ import gdjax
 from gdjax import presets, tasks
 from gdjax.data.regimes import full_batch
 from gdjax.engine.history import History
-from gdjax.sweeps.learning_rates import RATES, _suggested
+from gdjax.sweeps.learning_rates import RATES, rate_test
 from gdjax.sweeps.results import Sweep
 
 X = np.arange(8, dtype=np.float32)
@@ -37,21 +37,21 @@ def made(rates, losses, *, validated=True):
 
 
 def test_the_middle_of_those_as_good_as_the_best():
-    found = _suggested(made([1, 2, 3, 4, 5, 6, 7, 8], [[9], [1.04], [1.03], [1.0], [1.02], [1.2], [1.01], [np.inf]]))
+    found = rate_test(made([1, 2, 3, 4, 5, 6, 7, 8], [[9], [1.04], [1.03], [1.0], [1.02], [1.2], [1.01], [np.inf]]))
     assert (found.lowest, found.suggestion, found.highest) == (2, 3, 5)
     assert found.reason == (
         "3 is the middle of 2 to 5, whose validation losses lie within 5% of the lowest, 1 at 4; above 7 runs diverge."
     )
-    assert "training losses" in _suggested(made([1, 2], [[1.0], [3.0]], validated=False)).reason
+    assert "training losses" in rate_test(made([1, 2], [[1.0], [3.0]], validated=False)).reason
 
 
-def test_a_rate_that_one_seed_does_not_survive_is_not_suggested():
-    found = _suggested(made([1, 2, 3], [[1.0, 1.0], [0.5, 0.5], [0.1, np.inf]]))
+def test_a_rate_that_one_seed_does_not_survive_is_notrate_test():
+    found = rate_test(made([1, 2, 3], [[1.0, 1.0], [0.5, 0.5], [0.1, np.inf]]))
     assert found.suggestion == 2
 
 
 def test_the_edge_of_what_was_tried_is_named():
-    assert "edge of what was tried" in _suggested(made([1, 2, 3], [[3.0], [2.0], [1.0]])).reason
+    assert "edge of what was tried" in rate_test(made([1, 2, 3], [[3.0], [2.0], [1.0]])).reason
 
 
 def test_all_rates_diverge():
