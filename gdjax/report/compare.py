@@ -25,10 +25,10 @@ from gdjax.engine.evaluation import evaluate, judges_of
 from gdjax.engine.loss import Callee, callee
 from gdjax.engine.parameters import split
 from gdjax.engine.progress import progress_bar
-from gdjax.report.cells import Cell, Curves
-from gdjax.report.rows import Budget, Comparison, Row
+from gdjax.report.rows import Budget, Comparison, Curves, Row
 from gdjax.report.schedules import CONSTANT
 from gdjax.report.statistics import tied
+from gdjax.sweeps.plan import Plan, plans
 from gdjax.types import Batch, LossFn, Params
 
 CUSTOMARY = {
@@ -60,8 +60,11 @@ WIDENINGS = 2
 TARGET = 0.1
 """The target loss lies this share above the best validation loss."""
 
-ROUNDING = 1e-3
-"""A run that does not move ends this share above its start at most."""
+RECORD_STEPS = 4096
+"""Updates between two looks, at most, in a budget of updates or seconds; or those of an epoch."""
+
+MEASURED_SECONDS = 0.2
+"""An update is measured over so long."""
 
 
 def compare(
@@ -81,6 +84,7 @@ def compare(
     metrics: dict[str, Callable] | None = None,
     baselines: dict[str, dict[str, float]] | None = None,
     progress: bool = False,
+    check_finite: bool = True,
 ) -> Comparison:
     """Compare optimizers and regimes on one dataset, fairly.
 
@@ -102,6 +106,7 @@ def compare(
       metrics: name to function of (params, batch), reported on test data.
       baselines: name to {"loss": …, metric: …}, carried into the result.
       progress: show a bar (needs tqdm).
+      check_finite: refuse data with NaN or infinite numbers.
 
     Returns:
       A `Comparison`.
@@ -126,45 +131,63 @@ def compare(
     loss, judges = callee("loss_fn", loss_fn), judges_of(metrics)
     if loss.has_model_state:
         raise TypeError("`loss_fn` must not take `model_state` in a comparison, got one that does.")
-    data, validation, test = placed(data, validation=validation, test=test)
+    for name, part in {"validation": validation, "test": test}.items():
+        checks.rows(name, part)
+    data, validation, test = placed(data, validation=validation, test=test, check_finite=check_finite)
     rows = checks.rows("data", data)
 
-    starts = jax.jit(jax.vmap(lambda seed: split(init_fn(run_keys(seed).init))))(jnp.arange(seeds))
-    evaluated = functools.partial(_evaluated, loss=loss)
-    start_loss = np.asarray(evaluated(jax.tree.map(lambda x: x[None], starts), data, metrics=())["loss"])
+    per_seed = jax.jit(jax.vmap(lambda seed: split(init_fn(run_keys(seed).init))))(jnp.arange(seeds))
+    at_start = np.asarray(_evaluated(per_seed, validation, loss=loss, metrics=())["loss"])
 
     def run(optimizer: str, schedule: str | None, wrap: Callable, regime: Regime, bar: Any, done: float) -> Row:
         factory, customary = factories[optimizer]
         label = f"{optimizer} {f'{schedule} ' if schedule else ''}× {regime}"
         bar.say(f"{label}: compiling")
         grid = _grid(customary) if given is None else given
-        cell = Cell(
-            loss_fn, data, lambda rate: wrap(factory, rate), regime, starts, len(grid),
-            lambda params: evaluated(params, validation, metrics=())["loss"],
-        )  # fmt: skip
-        stops = budget.stops(cell, grid)
-        bar.say(f"{label}: {grid.size * seeds} runs")
-        curves = cell.run(grid, stops, lambda share: bar.reach(done + share))
-        diverged = _diverged(curves, start_loss, evaluated(curves.params, data, metrics=())["loss"])
+        per_epoch = regime.steps_per_epoch(rows)
+
+        def planned(rates: np.ndarray, updates: int) -> Plan:
+            epochs = math.ceil(updates / per_epoch)
+            (plan,) = plans(
+                loss_fn, init_fn, data, optimizer=_Scheduled(wrap, factory),
+                regimes=[regime], epochs=epochs, grid={"learning_rate": rates}, points=None, seeds=range(seeds),
+                model_state=None, validation=validation, metrics=None, memory=None, mesh=None, check_finite=False,
+                longest=per_epoch if budget.unit == "epochs" else max(per_epoch, RECORD_STEPS),
+                validation_to_plateaus=False,
+            )  # fmt: skip
+            return plan
+
+        stops = budget.stops(per_epoch, lambda: seconds_per_update(lambda updates: planned(grid, updates)))
+
+        def cell(rates: np.ndarray, told: Callable[[float], None]) -> tuple[Curves, float]:
+            found, _ = planned(rates, stops[-1]).train(stops, told)
+            first = np.broadcast_to(at_start, found.diverged.shape)[..., None]
+            losses = np.concatenate([first, np.asarray(found.history.validation_loss)], axis=-1)
+            updates = np.asarray([0, *stops])
+            return Curves(rates, updates, losses, found.params, found.diverged, found.seconds), found.compile_seconds
+
+        def told(share: float) -> None:
+            bar.say(f"{label}: {grid.size * seeds} runs")
+            bar.reach(done + share)
+
+        curves, compile_seconds = cell(grid, told)
         lowest = highest = 0
         for _ in range(WIDENINGS if given is None else 0):
-            chosen = _choose(curves, diverged)
+            chosen = _choose(curves)
             if 0 < chosen < len(curves.rates) - 1:
                 break
             bar.say(f"{label}: the best rate is at the edge, {grid.size * seeds} runs more")
             lowest, highest = (lowest - 1, highest) if chosen == 0 else (lowest, highest + 1)
-            wider = _grid(customary, lowest if chosen == 0 else highest)
-            curves = curves.joined(cell.run(wider, stops, lambda share: None))
-            diverged = _diverged(curves, start_loss, evaluated(curves.params, data, metrics=())["loss"])
-        chosen = _choose(curves, diverged)
-        tests = jax.tree.map(np.asarray, evaluated(curves.params, test, metrics=judges))
+            curves = curves.joined(cell(_grid(customary, lowest if chosen == 0 else highest), lambda share: None)[0])
+        chosen = _choose(curves)
+        tests = jax.tree.map(np.asarray, _evaluated_by_rate(split(curves.params), test, loss=loss, metrics=judges))
         slices = regime.slices(rows)
         whole, rest = np.divmod(curves.updates, slices.steps)
         return Row(
             optimizer=optimizer, regime=regime, schedule=schedule, customary_rate=customary, curves=curves,
-            learning_rate=float(curves.rates[chosen]), chosen=chosen, diverged=diverged,
+            learning_rate=float(curves.rates[chosen]), chosen=chosen,
             at_edge=len(curves.rates) > 1 and chosen in (0, len(curves.rates) - 1),
-            compile_seconds=cell.compile_seconds,
+            compile_seconds=compile_seconds,
             test_loss=tests["loss"], metrics={name: tests[name] for name in metrics or {}},
             examples=whole * slices.seen + rest * slices.rows,
         )  # fmt: skip
@@ -209,25 +232,44 @@ def _factory(name: str, choice: Any, rates_given: bool) -> tuple[Callable, float
     return factory, math.nan if rate is None else float(checks.positive(f"optimizers[{name!r}]", rate))
 
 
+@dataclasses.dataclass(frozen=True)
+class _Scheduled:
+    """A factory that follows a schedule; two of the same are equal, so that the second compiles nothing."""
+
+    wrap: Callable[[Callable, Any], Any]
+    factory: Callable
+
+    def __call__(self, learning_rate: Any) -> Any:
+        return self.wrap(self.factory, learning_rate)
+
+
 def _grid(customary: float, shift: int = 0) -> np.ndarray:
     """Half-decade steps around the customary rate, or `shift` whole grids beyond it; to the digits printed."""
     steps = np.arange(-GRID_STEPS, GRID_STEPS + 1) + shift * (2 * GRID_STEPS + 1)
     return np.asarray([float(f"{customary * 10.0 ** (step / 2):.4g}") if step else customary for step in steps])
 
 
-def _diverged(curves: Curves, start: np.ndarray, end: jax.Array) -> np.ndarray:
-    """Runs whose losses are no numbers at the end, or whose training loss ends above its start [rates, seeds]."""
-    last = np.asarray(end)
-    finite = np.isfinite(last) & np.isfinite(curves.validation_loss[..., -1])
-    return ~finite | (last > start + ROUNDING * abs(start))
-
-
-def _choose(curves: Curves, diverged: np.ndarray) -> int:
+def _choose(curves: Curves) -> int:
     """The place of the rate with the fewest diverged runs and among those the lowest validation loss."""
-    final = np.where(diverged, 0.0, curves.validation_loss[..., -1])
-    kept = (~diverged).sum(axis=1)
+    final = np.where(curves.diverged, 0.0, curves.validation_loss[..., -1])
+    kept = (~curves.diverged).sum(axis=1)
     mean = np.where(kept > 0, final.sum(axis=1) / np.maximum(kept, 1), np.inf)
-    return int(np.lexsort((mean, diverged.sum(axis=1)))[0])
+    return int(np.lexsort((mean, curves.diverged.sum(axis=1)))[0])
+
+
+def seconds_per_update(planned: Callable[[int], Plan]) -> float:
+    """Measured wall time of an update of one run, its share of what all take together.
+
+    Args:
+      planned: number of updates to a plan of so many.
+    """
+    updates, plan = 2, planned(2)
+    while True:
+        seconds = plan.train([updates], lambda share: None)[0].seconds
+        if seconds > MEASURED_SECONDS or updates >= RECORD_STEPS:
+            return seconds / (updates * plan.size)
+        updates *= 2
+        plan = planned(updates)
 
 
 def _validation_rank(row: Row) -> tuple[int, float]:
@@ -237,9 +279,11 @@ def _validation_rank(row: Row) -> tuple[int, float]:
 
 @functools.partial(jax.jit, static_argnames=("loss", "metrics"))
 def _evaluated(params: Any, rows: Batch, *, loss: Callee, metrics: tuple[Callee, ...]) -> dict[str, jax.Array]:
-    """Compiled once for all cells: split parameters [rates, seeds, ...] to {name: [rates, seeds]}."""
+    """Compiled once for all cells: split parameters [seeds, ...] to {name: [seeds]}."""
+    return jax.vmap(lambda params: evaluate(params, None, rows, loss=loss, metrics=metrics))(params)
 
-    def one(params: tuple) -> dict[str, jax.Array]:
-        return evaluate(params, None, rows, loss=loss, metrics=metrics)
 
-    return jax.vmap(jax.vmap(one))(params)
+@functools.partial(jax.jit, static_argnames=("loss", "metrics"))
+def _evaluated_by_rate(params: Any, rows: Batch, *, loss: Callee, metrics: tuple[Callee, ...]) -> dict[str, jax.Array]:
+    """Likewise split parameters [rates, seeds, ...] to {name: [rates, seeds]}."""
+    return jax.vmap(lambda params: _evaluated(params, rows, loss=loss, metrics=metrics))(params)

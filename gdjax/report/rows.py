@@ -2,14 +2,17 @@
 
 import dataclasses
 import math
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
 
+import jax
 import numpy as np
 
 from gdjax import checks
 from gdjax.data.regimes import Regime
-from gdjax.report.cells import Cell, Curves
+from gdjax.engine.parameters import merge, split
 from gdjax.report.statistics import Interval, mean_interval
+from gdjax.sweeps.results import joined
 
 UPDATES, SECONDS = 1000, 1.0
 """A budget in updates or seconds, where no amount is named."""
@@ -36,21 +39,47 @@ class Budget:
             checks.integer("budget", self.amount, least=1)
         checks.positive("budget", self.amount)
 
-    def stops(self, cell: Cell, rates: np.ndarray) -> list[int]:
-        """The numbers of updates after which a cell is looked at.
+    def stops(self, per_epoch: int, seconds_per_update: Callable[[], float]) -> list[int]:
+        """The numbers of updates after which a run is looked at.
+
+        Args:
+          per_epoch: updates an epoch.
+          seconds_per_update: measures the wall time of an update of one run; asked where seconds are what is spent.
 
         Raises:
           ValueError: if a run would have 2³¹ updates or more.
         """
-        if self.unit != "seconds" and self.amount * (cell.per_epoch if self.unit == "epochs" else 1) >= 2**31:
+        if self.unit != "seconds" and self.amount * (per_epoch if self.unit == "epochs" else 1) >= 2**31:
             raise ValueError(f"`budget` must leave a run below 2**31 updates, got {self.amount} {self.unit}.")
         if self.unit == "epochs":
-            return [cell.per_epoch * epoch for epoch in range(1, int(self.amount) + 1)]
-        total = self.amount
-        if self.unit == "seconds":
-            total /= cell.seconds_per_update(rates) / (len(rates) * len(cell.seeds))
+            return [per_epoch * epoch for epoch in range(1, int(self.amount) + 1)]
+        total = self.amount / (seconds_per_update() if self.unit == "seconds" else 1)
         stops = np.linspace(0, max(1, int(total)), POINTS + 1)[1:]
         return sorted({max(1, round(stop)) for stop in stops})
+
+
+class Curves(NamedTuple):
+    """What the runs of a cell did; axes are [rates, seeds, points]."""
+
+    rates: np.ndarray
+    """Ascending [rates]."""
+    updates: np.ndarray
+    """Updates made at each point [points]; the first is 0."""
+    validation_loss: np.ndarray
+    params: Any
+    """Final parameters, leading axes [rates, seeds]."""
+    diverged: np.ndarray
+    """Bool [rates, seeds]."""
+    seconds: float
+    """Wall time of the whole cell's steps, compilation and evaluation apart."""
+
+    def joined(self, other: "Curves") -> "Curves":
+        """Two cells that differ in their rates, as one."""
+        order = np.argsort(np.concatenate([self.rates, other.rates]), kind="stable")
+
+        parts, others = ((x.rates, x.validation_loss, split(x.params), x.diverged) for x in (self, other))
+        rates, losses, params, diverged = jax.tree.map(lambda a, b: joined(a, b)[order], parts, others)
+        return Curves(rates, self.updates, losses, merge(*params), diverged, self.seconds + other.seconds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +98,6 @@ class Row:
     at_edge: bool
     """Whether the chosen rate is the lowest or the highest that was tried."""
     compile_seconds: float
-    diverged: np.ndarray
-    """Runs that ended above their start or without a number, bool [rates, seeds]."""
     test_loss: np.ndarray
     """[rates, seeds]"""
     metrics: dict[str, np.ndarray]
@@ -85,6 +112,11 @@ class Row:
         """What the row compares."""
         schedule = "" if self.schedule is None else f" with {self.schedule}"
         return f"{self.optimizer}{schedule}, {self.regime}"
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """Runs that ended above their start or without a number, bool [rates, seeds]."""
+        return self.curves.diverged
 
     @property
     def diverged_runs(self) -> int:

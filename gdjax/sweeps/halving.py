@@ -147,7 +147,9 @@ def successive_halving(
             bar.say(f"{plan.size} runs to epoch {until}")
             programs = len(plan.groups)
             found, plan = plan.train(
-                until, lambda done, place=place, programs=programs: bar.reach(place + done / programs), keep=True
+                plan.ends(until),
+                lambda done, place=place, programs=programs: bar.reach(place + done / programs),
+                keep=True,
             )
             if rungs:
                 found = dataclasses.replace(found, history=_continued(rungs[-1].sweep.history, kept, found.history))

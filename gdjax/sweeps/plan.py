@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -14,10 +14,11 @@ from gdjax.data.placement import placed
 from gdjax.data.regimes import Regime
 from gdjax.engine.evaluation import judges_of
 from gdjax.engine.history import History
+from gdjax.engine.parameters import merge
 from gdjax.engine.training import training
 from gdjax.sweeps.memory import free_memory, pieces_of
-from gdjax.sweeps.population import Population, Runs
-from gdjax.sweeps.results import Sweep
+from gdjax.sweeps.population import Clock, Population, Runs
+from gdjax.sweeps.results import Sweep, joined
 from gdjax.sweeps.settings import Group, groups_of, parameter_names, points_of
 from gdjax.transforms.base import lift
 from gdjax.types import Batch, LossFn, Params
@@ -56,26 +57,31 @@ class Plan:
                 groups.append((np.searchsorted(places, theirs[kept]), population.at(np.flatnonzero(kept))))
         return dataclasses.replace(self, hyperparameters=hyperparameters, groups=tuple(groups))
 
-    def train(self, until: int, told: Callable[[float], None], *, keep: bool = False) -> "tuple[Sweep, Plan]":
-        """Train all settings on until they have made so many epochs.
+    def ends(self, until: int) -> list[int]:
+        """Where to look on the way to so many epochs; see `Population.ends`."""
+        return self.groups[0][1].ends(until)
+
+    def train(self, stops: Sequence[int], told: Callable[[float], None], *, keep: bool = False) -> "tuple[Sweep, Plan]":
+        """Train all settings on.
 
         Args:
-          until: epochs in all.
-          told: is called with the share of the groups done, from 0 to their number.
+          stops: as in `Population.train`.
+          told: is called with the number of groups done, and the share of the one under way.
           keep: hold what is needed to train on.
 
         Returns:
-          (what the epochs made here came to; with `keep` the plan from there on).
+          (what the steps made here came to; with `keep` the plan from there on).
         """
-        outcomes, groups = [], []
+        outcomes, groups, clocks = [], [], []
         for done, (places, population) in enumerate(self.groups):
-            outcome, runs = _in_pieces(
-                population, until, self.memory, lambda share, done=done: told(done + share), keep
+            outcome, runs, clock = _in_pieces(
+                population, stops, self.memory, lambda share, done=done: told(done + share), keep
             )
             outcomes.append(outcome)
+            clocks.append(clock)
             groups.append((places, dataclasses.replace(population, runs=runs)))
         order = np.argsort(np.concatenate([places for places, _ in self.groups]))
-        whole = jax.tree.map(lambda *parts: np.concatenate(parts)[order], *outcomes)
+        whole = jax.tree.map(lambda *parts: joined(*parts)[order], *outcomes)
         history = History(
             loss=whole["loss"],
             step_loss=whole["step_loss"],
@@ -84,7 +90,10 @@ class Plan:
             metrics=whole["metrics"],
             recorded={},
         )
-        found = Sweep(self.hyperparameters, self.seeds, self.regime, history, whole["params"], whole["diverged"])
+        found = Sweep(
+            self.hyperparameters, self.seeds, self.regime, history, merge(*whole["params"]), whole["diverged"],
+            seconds=sum(clock.training for clock in clocks), compile_seconds=sum(clock.compiling for clock in clocks),
+        )  # fmt: skip
         return found, dataclasses.replace(self, groups=tuple(groups))
 
 
@@ -105,8 +114,9 @@ def plans(
     memory: Any,
     mesh: Any,
     check_finite: bool,
+    **others: Any,
 ) -> list[Plan]:
-    """One plan a regime; arguments as in `sweep`.
+    """One plan a regime; arguments as in `sweep`, `others` of every `Population`.
 
     Raises:
       ValueError, TypeError: if an argument is wrong.
@@ -134,7 +144,7 @@ def plans(
                 (group.places, Population(
                     run=run, start=start, arguments={name: values[group.places] for name, values in arguments.items()},
                     params=None if start else params, model_state=model_state, seeds=seeds, data=data,
-                    validation=validation, metrics=judges, epochs=epochs, mesh=mesh,
+                    validation=validation, metrics=judges, epochs=epochs, mesh=mesh, **others,
                 ))
                 for group, run in zip(groups, trainings, strict=True)
             ),
@@ -187,9 +197,9 @@ def _settings(optimizer: Any, start: Callable | None, grid: Any, points: Any) ->
 
 
 def _in_pieces(
-    population: Population, until: int, memory: int | None, told: Callable[[float], None], keep: bool
-) -> tuple[dict, Runs | None]:
-    """As `Population.train`, in as many pieces as memory and speed ask for; `told` hears the share done."""
+    population: Population, stops: Sequence[int], memory: int | None, told: Callable[[float], None], keep: bool
+) -> tuple[dict, Runs | None, Clock]:
+    """As `Population.train`, in as many pieces as memory and speed ask for."""
     lanes = population.lanes_at_once()
     devices = len(population.devices)
     population = dataclasses.replace(population, lanes=bool(lanes))
@@ -205,19 +215,20 @@ def _in_pieces(
         lambda size: first(size).planned_bytes(),
         free_memory(population.devices) if memory is None else memory,
     )
-    outcomes, kept = [], []
-    made = 0 if population.runs is None else population.runs.epochs
+    outcomes, kept, clocks = [], [], []
     for place, piece in enumerate(pieces):
-        outcome, runs = population.at(piece).train(
-            until, lambda epoch, place=place: told((place + (epoch - made) / (until - made)) / len(pieces))
+        outcome, runs, clock = population.at(piece).train(
+            stops, lambda share, place=place: told((place + share) / len(pieces))
         )
         outcomes.append(outcome)
+        clocks.append(clock)
         if keep:
             kept.append(runs._replace(states=jax.device_get(runs.states)) if len(pieces) > 1 else runs)
     surplus = sum(map(len, pieces)) - population.settings
     outcomes[-1] = jax.tree.map(lambda x: x[: len(x) - surplus], outcomes[-1])
-    whole = jax.tree.map(lambda *parts: np.concatenate(parts) if len(parts) > 1 else parts[0], *outcomes)
+    whole = jax.tree.map(joined, *outcomes)
+    clock = Clock(sum(each.compiling for each in clocks), sum(each.training for each in clocks))
     if not keep:
-        return whole, None
+        return whole, None, clock
     runs = Runs.joined(kept) if len(kept) > 1 else kept[0]
-    return whole, runs.at(np.arange(population.settings)) if surplus else runs
+    return whole, runs.at(np.arange(population.settings)) if surplus else runs, clock

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,6 @@ from gdjax.dtypes import float_dtype
 from gdjax.engine.evaluation import evaluate
 from gdjax.engine.loss import Callee
 from gdjax.engine.native import SmallJit, work
-from gdjax.engine.parameters import merge
 from gdjax.engine.training import Record, Training, TrainingState
 from gdjax.sweeps.lanes import in_lanes
 from gdjax.sweeps.memory import program_bytes
@@ -40,13 +40,13 @@ RISEN = 1e-3
 
 
 class Runs(NamedTuple):
-    """Where the runs of a population stand, between two epochs."""
+    """Where the runs of a population stand."""
 
     states: TrainingState
     """Leading axes [settings, seeds]; see `_state_axes`."""
     start_loss: Any
     """Their losses before the first step [settings, seeds]."""
-    epochs: int
+    steps: int
     """How many each has made."""
 
     def at(self, places: np.ndarray) -> "Runs":
@@ -55,7 +55,7 @@ class Runs(NamedTuple):
 
     @staticmethod
     def joined(several: "list[Runs]") -> "Runs":
-        """All of several, whose seeds and epochs are the same."""
+        """All of several, whose seeds and steps are the same."""
         return several[0]._of(several, lambda *parts: np.concatenate([np.asarray(part) for part in parts]))
 
     def _of(self, several: "list[Runs]", made: Callable) -> "Runs":
@@ -64,7 +64,16 @@ class Runs(NamedTuple):
             lambda axis, first, *rest: first if axis is None else made(first, *rest),
             axes, *(each.states for each in several), is_leaf=lambda x: x is None,
         )  # fmt: skip
-        return Runs(states, made(*(each.start_loss for each in several)), self.epochs)
+        return Runs(states, made(*(each.start_loss for each in several)), self.steps)
+
+
+class Clock(NamedTuple):
+    """Wall time in seconds."""
+
+    compiling: float
+    """Of the program that trains; zero where it was compiled before."""
+    training: float
+    """Of the steps, evaluations apart."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +102,10 @@ class Population:
     """The devices that the settings are spread over."""
     runs: Runs | None = None
     """Where the runs stand; None before their first step."""
+    longest: int | None = None
+    """Steps between two looks, at most, where they are not at the epochs' ends."""
+    validation_to_plateaus: bool = True
+    """Whether plateaus judge the validation loss where there is one, or the training loss all the same."""
 
     def at(self, places: np.ndarray) -> "Population":
         """Some of the settings."""
@@ -116,18 +129,27 @@ class Population:
         return self.settings * len(self.seeds)
 
     @property
+    def per_epoch(self) -> int:
+        """Steps."""
+        return self.run.regime.steps_per_epoch(len(jax.tree.leaves(self.data)[0]))
+
+    @property
     def capacity(self) -> int:
         """Steps that one call makes at most, so that its record stays small."""
         row = 3 * jnp.dtype(float_dtype()).itemsize * self.size
-        epochs = 1 if self._looks else self.epochs
-        steps = self.run.regime.steps_per_epoch(len(jax.tree.leaves(self.data)[0])) * epochs
+        steps = self.longest or self.per_epoch * (1 if self._looks else self.epochs)
         steps = 1 << (steps - 1).bit_length()  # a few more epochs are no other program
         return max(1, min(steps, LONGEST_CALL, RECORD_BYTES // row))
 
     @property
     def _looks(self) -> bool:
-        """Whether something is evaluated after every epoch."""
+        """Whether something is evaluated on the way."""
         return self.validation is not None or bool(self.metrics)
+
+    def ends(self, until: int) -> list[int]:
+        """Where to look on the way to so many epochs: after each if anything is evaluated, and at the last."""
+        made = 0 if self.runs is None else self.runs.steps // self.per_epoch
+        return [self.per_epoch * epoch for epoch in range(made + 1 if self._looks else until, until + 1)]
 
     def begin(self) -> TrainingState:
         """The states before the first step, leading axes [settings, seeds]."""
@@ -161,61 +183,75 @@ class Population:
         together = min(together, LANES_BYTES // _bytes(state), MOST_LANES)
         return together if together >= FEWEST_LANES else 0
 
-    def train(self, until: int, told: Callable[[float], None]) -> tuple[dict[str, Any], Runs]:
-        """Train all on, from where they stand, until they have made so many epochs.
+    def train(self, stops: Sequence[int], told: Callable[[float], None]) -> tuple[dict[str, Any], Runs, Clock]:
+        """Train all on, from where they stand.
 
         Args:
-          until: epochs in all, above those made and at most `epochs`.
-          told: is called with the epochs made.
+          stops: numbers of steps since the start of the runs, ascending; after each, what is to be evaluated is. The
+            last is the end.
+          told: is called with the share of the steps made.
 
         Returns:
-          ({"loss", "step_loss", "learning_rate", "diverged", "params", "metrics": {name: …}}, and "validation_loss"
-          where something is validated, of the epochs made here, as NumPy arrays [settings, seeds, ...]; where the runs
-          stand then).
+          ({"loss", "step_loss", "learning_rate", "diverged", "params" as they were split, "metrics": {name: …}}, and
+          "validation_loss" where something is validated, of the steps made here, as NumPy arrays
+          [settings, seeds, ...]; where the runs stand then; what it took).
         """
-        per_epoch = self.run.regime.steps_per_epoch(len(jax.tree.leaves(self.data)[0]))
-        validates, total = self.validation is not None, per_epoch * until
-        judged = self.validation if validates else self.data
-        loss = self.run.loss
-        judge = functools.partial(_judge, mesh=self.mesh)
+        loss, validates = self.run.loss, self.validation is not None
+
+        def judged(states: TrainingState, data: Batch, loss: Callee | None, metrics: tuple[Callee, ...]) -> dict:
+            parts = states.trainable, states.held
+            return _judge(parts, states.model_state, data, loss=loss, metrics=metrics, mesh=self.mesh)
+
+        def advanced(states: TrainingState, stop: int) -> tuple[TrainingState, Record, float]:
+            started = time.perf_counter()
+            states, record = jax.block_until_ready(
+                _advance(self.run, states, self.data, stop, self.capacity, self.lanes, self.mesh)
+            )
+            return states, record, time.perf_counter() - started
+
         if self.runs is None:
-            states, step = self.begin(), 0
-            whole = states.trainable, states.held
-            start_loss = np.asarray(judge(whole, states.model_state, self.data, loss=loss, metrics=())["loss"])
+            states, first = self.begin(), 0
+            start_loss = np.asarray(judged(states, self.data, loss, ())["loss"])
         else:
-            states, start_loss, step = self.runs.states, self.runs.start_loss, self.runs.epochs * per_epoch
-        records, evaluations = [], []
-        while step < total:
-            stop = min(total, step + self.capacity)
-            if self._looks:
-                stop = min(stop, (step // per_epoch + 1) * per_epoch)
-            states, record = _advance(self.run, states, self.data, stop, self.capacity, self.lanes, self.mesh)
-            columns = {"loss": record.loss, "step_loss": record.step_loss, "learning_rate": record.learning_rate}
-            records.append({name: np.asarray(column)[..., : stop - step] for name, column in columns.items()})
-            step = stop
-            if self._looks and step % per_epoch == 0:
-                values = judge(
-                    (states.trainable, states.held), states.model_state, judged,
-                    loss=loss if validates else None, metrics=self.metrics,
-                )  # fmt: skip
-                if validates:
-                    states = states._replace(epoch_value=values["loss"].astype(states.epoch_value.dtype))
-                evaluations.append(jax.tree.map(np.asarray, values))
-            told(step / per_epoch)
+            states, start_loss, first = self.runs
+        states, _, compiling = advanced(states, first)  # no step is made, so that all of it is compilation
+        step, training, records, evaluations = first, 0.0, [], []
+        for goal in stops:
+            while step < goal:
+                stop = min(goal, step + self.capacity)
+                states, record, seconds = advanced(states, stop)
+                training += seconds
+                columns = {"loss": record.loss, "step_loss": record.step_loss, "learning_rate": record.learning_rate}
+                records.append({name: np.asarray(column)[..., : stop - step] for name, column in columns.items()})
+                step = stop
+                told((step - first) / (stops[-1] - first))
+            if not self._looks:
+                continue
+            values = judged(
+                states, self.validation if validates else self.data, loss if validates else None, self.metrics
+            )
+            if validates and self.validation_to_plateaus:
+                states = states._replace(epoch_value=values["loss"].astype(states.epoch_value.dtype))
+            evaluations.append(jax.tree.map(np.asarray, values))
         history = jax.tree.map(lambda *parts: np.concatenate(parts, -1), *records) if len(records) > 1 else records[0]
-        history["loss"] = history["loss"][..., per_epoch - 1 :: per_epoch]
+        history["loss"] = history["loss"][..., self.per_epoch - 1 - first % self.per_epoch :: self.per_epoch]
         looked = {name: np.stack([each[name] for each in evaluations], -1) for name in (evaluations or [{}])[0]}
-        lasts = [history["loss"][..., -1], *([looked["loss"][..., -1]] if validates else [])]
-        sound = np.asarray(_finite(states.trainable)) & np.all(np.isfinite(lasts), axis=0)
-        diverged = ~sound | (lasts[0] > start_loss + RISEN * abs(start_loss))
+        last = np.asarray(judged(states, self.data, loss, ())["loss"])
+        ends = [last, *(x[..., -1] for x in (history["loss"], looked.get("loss")) if x is not None and x.size)]
+        sound = np.asarray(_finite(states.trainable)) & np.all(np.isfinite(ends), axis=0)
         outcome = {
             **history,
             **({"validation_loss": looked.pop("loss")} if validates else {}),
             "metrics": looked,
-            "diverged": diverged,
-            "params": jax.tree.map(np.asarray, merge(states.trainable, states.held)),
+            "diverged": ~sound | (last > start_loss + RISEN * abs(start_loss)),
+            "params": jax.tree.map(_as_numpy, (states.trainable, states.held)),
         }
-        return outcome, Runs(states, start_loss, until)
+        return outcome, Runs(states, start_loss, step), Clock(compiling, training)
+
+
+def _as_numpy(leaf: jax.Array) -> Any:
+    """An array of NumPy; PRNG keys have none."""
+    return leaf if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf)
 
 
 def _bytes(tree: Any) -> int:

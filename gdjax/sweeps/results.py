@@ -4,11 +4,19 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gdjax.data.regimes import Regime
 from gdjax.engine.history import History
 from gdjax.types import Params
+
+
+def joined(*parts: Any) -> Any:
+    """Arrays of NumPy, or keys of JAX, one after another."""
+    if len(parts) == 1:
+        return parts[0]
+    return jnp.concatenate(parts) if isinstance(parts[0], jax.Array) else np.concatenate(parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +45,14 @@ class Sweep:
     history: History
     """As a run's, each array with two more axes in front, [settings, seeds, ...]."""
     params: Params
-    """The parameters after the last step, each array with two more axes in front."""
+    """The parameters after the last step, each array with two more axes in front; other leaves are what they were."""
     diverged: np.ndarray
-    """Runs whose parameters or last loss are not finite, or that ended above the loss they started from, bool
+    """Runs whose parameters or last losses are not finite, or that ended above the loss they started from, bool
     [settings, seeds]."""
+    seconds: float
+    """Wall time of all steps together, compilation and evaluation apart."""
+    compile_seconds: float
+    """Wall time of compiling what trains; next to nothing where that was done before."""
 
     @property
     def loss(self) -> np.ndarray:
@@ -84,7 +96,7 @@ class Sweep:
 
     def params_of(self, setting: int, seed: int = 0) -> Params:
         """The parameters of one run, by its places among settings and seeds."""
-        return jax.tree.map(lambda x: x[setting, seed] if isinstance(x, np.ndarray) else x, self.params)
+        return jax.tree.map(lambda x: x[setting, seed] if isinstance(x, np.ndarray | jax.Array) else x, self.params)
 
     def to_pandas(self) -> Any:
         """A table with a row for each run: hyperparameters, seed, loss, the last of each metric, diverged.

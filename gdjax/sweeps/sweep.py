@@ -82,5 +82,5 @@ def sweep(
         for plan in planned:
             done = len(sweeps) * programs
             bar.say(f"{plan.regime}: {plan.size} runs")
-            sweeps.append(plan.train(epochs, lambda share, done=done: bar.reach(done + share))[0])
+            sweeps.append(plan.train(plan.ends(epochs), lambda share, done=done: bar.reach(done + share))[0])
     return sweeps if isinstance(regime, list | tuple) else sweeps[0]

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from gdjax.data.regimes import mini_batch
-from gdjax.report.cells import Curves
-from gdjax.report.rows import Budget, Comparison, Row
+from gdjax.report.rows import Budget, Comparison, Curves, Row
 
 RATES = (0.01, 0.1, 1.0)
 
@@ -22,12 +21,13 @@ def made_row():
         lost = np.zeros(shape, bool)
         lost[1, list(diverged)] = True
         curves = Curves(
-            rates=np.asarray(rates), updates=np.asarray([0, 4, 8]), validation_loss=validation, params={}, seconds=1.8,
+            rates=np.asarray(rates), updates=np.asarray([0, 4, 8]), validation_loss=validation, params={},
+            diverged=lost, seconds=1.8,
         )  # fmt: skip
         values = {
             "optimizer": optimizer, "regime": regime or mini_batch(5), "schedule": None,
             "learning_rate": rates[1], "customary_rate": rates[0], "curves": curves, "chosen": 1,
-            "diverged": lost, "test_loss": final, "metrics": {"accuracy": 1 - final},
+            "test_loss": final, "metrics": {"accuracy": 1 - final},
             "examples": np.asarray([0, 20, 40]), "tied": True, "at_edge": False, "compile_seconds": 2.5,
         }  # fmt: skip
         return Row(**values | changes)

@@ -7,7 +7,6 @@ import optax
 import pytest
 
 import gdjax
-from gdjax.report import cells
 from gdjax.report.compare import compare
 from gdjax.report.rows import Budget
 from gdjax.report.schedules import schedules_for
@@ -181,7 +180,7 @@ def test_budget_in_epochs_and_small_record(monkeypatch):
         {"gd": gdjax.gd}, [gdjax.mini_batch(3, shuffle=False)], learning_rates=[0.1], budget=Budget("updates", 40)
     ).best
     assert (plain.curves.updates[-1], len(plain.curves.updates)) == (40, 16)
-    monkeypatch.setattr(cells, "RECORD_STEPS", 1)  # 22 rows: at least the 8 steps of an epoch
+    monkeypatch.setattr("gdjax.report.compare.RECORD_STEPS", 1)  # 22 rows: at least the 8 steps of an epoch
     monkeypatch.setattr("gdjax.report.rows.POINTS", 2)
     pieces = small(
         {"gd": gdjax.gd}, [gdjax.mini_batch(3, shuffle=False)], learning_rates=[0.1], budget=Budget("updates", 40)
@@ -192,7 +191,7 @@ def test_budget_in_epochs_and_small_record(monkeypatch):
 
 
 def test_budget_in_seconds_is_that_of_one_run(monkeypatch):
-    monkeypatch.setattr(cells.Cell, "seconds_per_update", lambda self, rates: 0.01 * len(rates) * len(self.seeds))
+    monkeypatch.setattr("gdjax.report.compare.seconds_per_update", lambda planned: 0.01)
     row = small({"gd": gdjax.gd}, [FULL], budget=Budget("seconds", 0.2), learning_rates=[0.1, 0.2]).best
     assert (row.curves.updates[-1], row.examples[-1]) == (20, 20 * 22)
 
@@ -276,10 +275,12 @@ def test_cost_is_that_of_the_first_point_at_the_target(made_row):
     ({"learning_rates": []}, "learning_rates", "[]"),
     ({"metrics": {"loss": largest}}, "metrics", "'loss'"),
     ({"validation": (VALIDATION[0], VALIDATION[1][:-1])}, "validation[1]", "9"),
+    ({"validation": None}, "validation", "None"),
+    ({"test": None}, "test", "None"),
     ({"test": (TEST[0] * np.nan, TEST[1])}, "test[0]", "NaN"),
 ])  # fmt: skip
 def test_errors_before_anything_is_compiled(settings, argument, value, monkeypatch):
-    monkeypatch.setattr(cells.Cell, "__init__", lambda *_: pytest.fail("compiled"))
+    monkeypatch.setattr("gdjax.report.compare.plans", lambda *_, **__: pytest.fail("compiled"))
     with pytest.raises((ValueError, TypeError)) as error:
         small(**{"optimizers": {"gd": gdjax.gd}, "regimes": [FULL]} | settings)
     message = str(error.value)

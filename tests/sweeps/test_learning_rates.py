@@ -33,7 +33,7 @@ def made(rates, losses, *, validated=True):
     last = losses[..., None]
     history = History(last, last, last, last if validated else None, {}, {})
     hyperparameters = {"learning_rate": np.asarray(rates)}
-    return Sweep(hyperparameters, np.arange(losses.shape[1]), full_batch(), history, {}, ~np.isfinite(losses))
+    return Sweep(hyperparameters, np.arange(losses.shape[1]), full_batch(), history, {}, ~np.isfinite(losses), 0.0, 0.0)
 
 
 def test_the_middle_of_those_as_good_as_the_best():
