@@ -1,6 +1,6 @@
 """Does the noise scale find the batch size that is soonest? The suggestion beside what was measured, task by task.
 
-For every batch size gradient descent gets the best of 16 learning rates, the mean of three seeds decides; the time to
+For every batch size gradient descent gets the best of 24 learning rates, the mean of four seeds decides; the time to
 the target is the updates until the training loss is there, times the measured time of one.
 
     python docs/batch_sizes.py            # prints the table of docs/sweeps.md
@@ -14,8 +14,8 @@ import numpy as np
 import gdjax
 from gdjax import tasks
 
-RATES = np.logspace(-3, 1.5, 16)
-SEEDS = range(3)
+RATES = np.logspace(-3, 1.5, 24)
+SEEDS = range(4)
 
 
 def epochs_for(size):

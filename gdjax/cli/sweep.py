@@ -14,7 +14,8 @@ from gdjax.cli.words import OPTIMIZERS, varied
 from gdjax.cli.words import regimes as regimes_of
 from gdjax.report.compare import CUSTOMARY
 from gdjax.report.files import prepare_folder
-from gdjax.report.sweeps import FILES, leaders, plot_sweep, reproduce, write_sweep
+from gdjax.report.sweeps import FILES, leaders, reproduce, write_sweep
+from gdjax.sweeps.halving import Halving
 from gdjax.sweeps.learning_rates import rate_test
 
 AROUND = 2.0
@@ -70,20 +71,20 @@ class Sweep(OnData):
             "optimizer": factory, "regime": regimes[0], "epochs": epochs, "seeds": range(seeds),
             "validation": task.validation, "metrics": task.metrics, "progress": True,
         } | space  # fmt: skip
-        if self.halving:
-            found = gdjax.successive_halving(task.loss, task.init, task.train, **settings)
+        train = gdjax.successive_halving if self.halving else gdjax.sweep
+        found = train(task.loss, task.init, task.train, **settings)
+        result = found.rungs[-1].sweep if isinstance(found, Halving) else found
+        if isinstance(found, Halving):
             counts = ", ".join(f"{len(rung.settings):,} to epoch {rung.epochs}" for rung in found.rungs)
             share = found.epochs_spent / found.epochs_of_a_sweep
             print(f"\nSettings: {counts}; {share:.0%} of the epochs that all of them would have made.")
-            result = found.rungs[-1].sweep
-        else:
-            result = gdjax.sweep(task.loss, task.init, task.train, **settings)
         print(f"\n{leaders(result, task)}\n")
-        if list(result.hyperparameters) == ["learning_rate"] and not self.halving and np.isfinite(result.mean).any():
+        some = bool(np.isfinite(result.mean).any())
+        if some and found is result and list(result.hyperparameters) == ["learning_rate"]:
             print(f"For the learning rate of {self.optimizer}, {rate_test(result).reason}\n")
-        written = write_sweep(result, plot_sweep(result, f"{self.optimizer} on {task.name}"), self.out)
+        written = write_sweep(found, f"{self.optimizer} on {task.name}", self.out)
         print("Written:", *(str(path) for path in written))
-        if np.isfinite(result.mean).any():
+        if some:
             print("\nThe best setting again:\n")
             print(reproduce(result, task, self.optimizer, self.loading(), epochs))
 
@@ -96,8 +97,9 @@ class Sweep(OnData):
         if self.random is not None:
             if not given or len(ranges) < len(given) or any(count is not None for _, _, count in ranges.values()):
                 raise ValueError(f"`vary` must be NAME=LOW:HIGH with `random`, got '{' '.join(self.vary)}'.")
-            drawn = {name: gdjax.log_uniform(low, high) for name, (low, high, _) in ranges.items()}
-            return {"points": gdjax.random_points(self.random, drawn, seed=self.seed)}
+            spaces = {name: gdjax.log_uniform(low, high) for name, (low, high, _) in ranges.items()}
+            drawn = gdjax.random_points(self.random, spaces, seed=self.seed)
+            return {"points": {name: _rounded(values) for name, values in drawn.items()}}
         if not given:
             customary = CUSTOMARY[OPTIMIZERS[self.optimizer]]
             given = ranges = {"learning_rate": (customary * 10**-AROUND, customary * 10**AROUND, 64)}
@@ -112,5 +114,10 @@ class Sweep(OnData):
             checks.positive("vary", low)
             checks.number("vary", high, f"be finite and above its low, {low:g}", lambda x, low=low: low < x < np.inf)
             checks.integer("vary", count, least=2)
-            grid[name] = [float(f"{x:.4g}") for x in np.geomspace(low, high, count)]
+            grid[name] = _rounded(np.geomspace(low, high, count))
         return {"grid": grid}
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    """To the digits that are printed, so that the lines printed train the same."""
+    return [float(f"{value:.4g}") for value in values]

@@ -5,12 +5,14 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas as pd
 
 from gdjax.report.files import Writers, write_whole
 from gdjax.report.plots import COLORS, save
 from gdjax.report.statistics import mean_interval
 from gdjax.report.text import aligned, number
 from gdjax.sweeps.figures import figure
+from gdjax.sweeps.halving import Halving
 from gdjax.sweeps.results import Sweep
 from gdjax.tasks import Task
 
@@ -58,9 +60,8 @@ def _shown(value: Any) -> str:
 def plot_sweep(found: Sweep, title: str) -> Any:
     """Loss against the hyperparameter of the most values; a curve for each combination of the others, best first."""
     paper, (axes,) = figure()
-    numeric = {name: values for name, values in found.hyperparameters.items() if values.dtype.kind in "fi"}
-    name = max(numeric or found.hyperparameters, key=lambda each: len(np.unique(found.hyperparameters[each])))
-    x, mean = found.hyperparameters[name], found.mean
+    name, mean = _widest(found.hyperparameters), found.mean
+    x = found.hyperparameters[name]
     others = [each for each in found.hyperparameters if each != name]
     keys = [tuple(_shown(found.hyperparameters[each][i]) for each in others) for i in range(len(mean))]
     best: dict[tuple, float] = {}
@@ -69,8 +70,7 @@ def plot_sweep(found: Sweep, title: str) -> Any:
     curves = sorted(best, key=best.__getitem__)
     few = len(curves) <= len(COLORS)
     if not few:  # as settings drawn at random: a point each
-        kept = np.isfinite(mean)
-        axes.plot(x[kept], mean[kept], color=COLORS[0], marker=".", linestyle="none")
+        axes.plot(x, np.where(np.isfinite(mean), mean, np.nan), color=COLORS[0], marker=".", linestyle="none")
     for key, color in zip(curves if few else [], COLORS, strict=False):
         mine = np.asarray([each == key for each in keys]) & np.isfinite(mean)
         order = np.flatnonzero(mine)[np.argsort(x[mine], kind="stable")]
@@ -80,25 +80,58 @@ def plot_sweep(found: Sweep, title: str) -> Any:
         axes.plot(x[order], mean[order], color=color, marker=".", label=label)
         low, high = found.loss[order].min(axis=1), found.loss[order].max(axis=1)
         axes.fill_between(x[order], low, high, color=color, alpha=0.12, linewidth=0)
-    shown = mean[np.isfinite(mean)]
-    axes.set(xlabel=name, ylabel="validation loss at the end", title=title)
-    if x.dtype.kind == "f" and x.min() > 0 and x.max() > 10 * x.min():
-        axes.set_xscale("log")
-    if shown.size and shown.min() > 0:
-        axes.set_yscale("log")
+    _lay_out(axes, name, x, mean, title)
     if others and few:
         axes.legend(fontsize=8)
     return paper
 
 
-def write_sweep(found: Sweep, picture: Any, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Write sweep.csv, a row a run, and sweep.png.
+def plot_halving(found: Halving, title: str) -> Any:
+    """Loss against the hyperparameter of the most values: every setting each time that it was judged."""
+    paper, (axes,) = figure()
+    name = _widest(found.hyperparameters)
+    for rung, color in zip(found.rungs, np.linspace(0.75, 0.0, len(found.rungs)), strict=True):
+        mean = np.where(np.isfinite(rung.sweep.mean), rung.sweep.mean, np.nan)
+        label = f"{len(rung.settings):,} after {rung.epochs} epochs"
+        x = rung.sweep.hyperparameters[name]
+        axes.plot(x, mean, color=str(color), marker=".", linestyle="none", label=label)
+    every = np.concatenate([rung.sweep.mean for rung in found.rungs])
+    _lay_out(axes, name, found.hyperparameters[name], every, title)
+    axes.legend(fontsize=8, title="settings judged")
+    return paper
+
+
+def _widest(hyperparameters: dict[str, np.ndarray]) -> str:
+    """The name of the most values, of those that are numbers if any are."""
+    numeric = {name: values for name, values in hyperparameters.items() if values.dtype.kind in "fi"}
+    return max(numeric or hyperparameters, key=lambda name: len(np.unique(hyperparameters[name])))
+
+
+def _lay_out(axes: Any, name: str, x: np.ndarray, losses: np.ndarray, title: str) -> None:
+    axes.set(xlabel=name, ylabel="validation loss", title=title)
+    if x.dtype.kind == "f" and x.min() > 0 and x.max() > 10 * x.min():
+        axes.set_xscale("log")
+    shown = losses[np.isfinite(losses)]
+    if shown.size and shown.min() > 0:
+        axes.set_yscale("log")
+
+
+def table_of(found: Sweep | Halving) -> pd.DataFrame:
+    """A row a run; of a halving a row each time that it was judged, and after how many epochs."""
+    if isinstance(found, Sweep):
+        return found.to_pandas()
+    return pd.concat([rung.sweep.to_pandas().assign(epochs=rung.epochs) for rung in found.rungs], ignore_index=True)
+
+
+def write_sweep(found: Sweep | Halving, title: str, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Write sweep.csv and sweep.png.
 
     Returns:
       The files.
     """
+    picture = plot_sweep(found, title) if isinstance(found, Sweep) else plot_halving(found, title)
     writers: Writers = {
-        "sweep.csv": lambda path: found.to_pandas().to_csv(path, index=False),
+        "sweep.csv": lambda path: table_of(found).to_csv(path, index=False),
         "sweep.png": lambda path: save(picture, path),
     }
     return write_whole(writers, folder)

@@ -87,7 +87,7 @@ class Plan:
             step_loss=whole["step_loss"],
             learning_rate=whole["learning_rate"],
             validation_loss=whole.get("validation_loss"),
-            metrics=whole["metrics"],
+            metrics={each.name: whole["metrics"][each.name] for each in self.groups[0][1].metrics},  # as they came
             recorded={},
         )
         found = Sweep(
