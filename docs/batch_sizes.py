@@ -3,10 +3,11 @@
 For every batch size gradient descent gets the best of 24 learning rates, the mean of four seeds decides; the time to
 the target is the updates until the training loss is there, times the measured time of one.
 
-    python docs/batch_sizes.py            # prints the table of docs/sweeps.md
+    python docs/batch_sizes.py            # prints the second table of docs/sweeps.md, draws docs/batch_sizes.png
 """
 
 import argparse
+import pathlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -51,6 +52,9 @@ TASKS = {
     "moons, 2-32-2": lambda: table("moons", 0.1),
     "regression, all directions alike": lambda: regression(4096, 16, 4.0),
 }
+
+
+PICTURED = "digits, 64-32-10"
 
 
 def updates_to(target, found, n):
@@ -102,6 +106,8 @@ def main(names):
     print("|---|---|---|---|---|---|---|")
     for name in names:
         found, seconds, target = measure(name)
+        if name == PICTURED:
+            found.plot().savefig(pathlib.Path(__file__).with_suffix(".png"), dpi=110)
         least = seconds.min()
         sizes = list(found.sizes)
         own, usual = (seconds[sizes.index(size)] / least for size in (found.suggestion, 64))

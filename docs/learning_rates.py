@@ -3,8 +3,10 @@
 Rates are suggested from five seeds and judged on ten others: the mean validation loss after 30 epochs, over that of the
 best of 64 rates. A test of the whole length stands beside tests of a third and of a tenth of it.
 
-    python docs/learning_rates.py         # prints the first table of docs/sweeps.md
+    python docs/learning_rates.py         # prints the first table of docs/sweeps.md, draws docs/learning_rates.png
 """
+
+import pathlib
 
 import numpy as np
 
@@ -16,6 +18,7 @@ FACTORIES = (gdjax.gd, gdjax.momentum, gdjax.rmsprop, gdjax.adam)
 EPOCHS = 30
 GRID = np.logspace(-5, 1.5, 64)
 FRESH = range(100, 110)
+PICTURED = ("digits", gdjax.adam)
 
 
 def main():
@@ -31,6 +34,8 @@ def main():
                 gdjax.find_learning_rate(task.loss, task.init, task.train, optimizer=factory, epochs=epochs, **given)
                 for epochs in (EPOCHS, EPOCHS // 3, EPOCHS // 10)
             ]
+            if (name, factory) == PICTURED:
+                tests[0].plot().savefig(pathlib.Path(__file__).with_suffix(".png"), dpi=110)
             rates = np.append(GRID, [test.suggestion for test in tests])
             fresh = gdjax.sweep(
                 task.loss, task.init, task.train, optimizer=factory, grid={"learning_rate": rates}, epochs=EPOCHS,

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
-EXAMPLE, ALGEBRA, MODEL, MORE, SWEEP, LOOP = (
+EXAMPLE, ALGEBRA, MODEL, MORE, SWEEP, ANSWERS, LOOP = (
     "\n".join(line.removeprefix(indent) for line in code.splitlines())
     for indent, code in re.findall(r"^( *)```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 )
@@ -71,6 +71,18 @@ def test_sweep(example):
     assert set(best) == {"learning_rate", "b1"}
     assert loss < 0.3
     assert shape == (128, 4, 20)
+
+
+def test_answers(example):
+    lines = []
+    exec(ANSWERS, example | {"print": lambda *line: lines.append(line)})
+    (rate, why), (size, because), (best, share) = lines
+    assert 1e-3 < rate < 1
+    assert "middle of" in why
+    assert 1 <= size <= 300
+    assert "gradient noise scale" in because
+    assert set(best) == {"learning_rate", "b1"}
+    assert share < 0.2
 
 
 def test_own_loop(example):

@@ -39,7 +39,7 @@ def test_rates_alone_are_ranked_suggested_and_reproduced(tmp_path, capsys):
     name, value = printed_by(shown.split("The best setting again:\n")[1]).rsplit(maxsplit=1)
     assert name == "balanced accuracy"
     told = shown.split("and balanced accuracy ")[1].split()[0].rstrip(".")
-    assert float(value) == pytest.approx(float(told), abs=0.01)
+    assert float(value) == pytest.approx(float(told), abs=0.05)  # two seeds, one digit
 
 
 def test_a_product_with_flags(tmp_path, capsys):

@@ -8,6 +8,7 @@ import pytest
 
 import gdjax
 from gdjax import schedules
+from gdjax.sweeps.memory import pieces_of
 
 N = 37
 EPOCHS = 10
@@ -177,6 +178,39 @@ def test_a_sweep_beyond_memory_is_run_in_pieces():
     pieces = small(grid=grid, seeds=(0, 1), memory=40_000)
     np.testing.assert_allclose(pieces.history.step_loss, whole.history.step_loss, rtol=1e-6)
     np.testing.assert_allclose(pieces.params["w"], whole.params["w"], rtol=1e-5)
+
+
+def test_a_sweep_ten_times_larger_than_memory_finishes(monkeypatch):
+    sizes = []
+
+    def told(*arguments):
+        pieces = pieces_of(*arguments)
+        sizes.append((len(pieces), arguments[4](len(pieces[0])), arguments[4](arguments[0])))
+        return pieces
+
+    monkeypatch.setattr("gdjax.sweeps.plan.pieces_of", told)
+    grid = {"learning_rate": np.logspace(-3, -1, 300)}
+    given = {"loss_fn": wide_loss, "params": wide, "data": rows_of_floats(), "grid": grid}
+    whole = small(**given)
+    memory = sizes[0][2] // 10
+    pieces = small(**given, memory=memory)
+    count, bytes_of_a_piece, bytes_of_all = sizes[1]
+    assert count >= 10
+    assert bytes_of_a_piece <= memory <= bytes_of_all / 10
+    np.testing.assert_allclose(pieces.history.step_loss, whole.history.step_loss, rtol=1e-5)
+
+
+def wide(key):
+    """More than lanes are for."""
+    return {"w": jax.random.normal(key, (4, 500)) / 20}
+
+
+def wide_loss(params, batch):
+    return jnp.mean((jnp.tanh(batch[0] @ params["w"]).sum(axis=1) - batch[1]) ** 2)
+
+
+def rows_of_floats():
+    return jax.tree.map(lambda x: x.astype(np.float32), rows())
 
 
 @pytest.mark.parametrize("count", [11, 40], ids=["vmap", "lanes"])
