@@ -205,7 +205,8 @@ def _in_pieces(
     population = dataclasses.replace(population, lanes=bool(lanes))
 
     def first(size: int) -> Population:
-        return population.at(np.arange(math.ceil(size / devices) * devices) % population.settings)
+        places = np.arange(math.ceil(size / devices) * devices) % population.settings
+        return dataclasses.replace(population, runs=None).at(places)
 
     pieces = pieces_of(
         population.settings,

@@ -59,9 +59,10 @@ class Runs(NamedTuple):
         return several[0]._of(several, lambda *parts: np.concatenate([np.asarray(part) for part in parts]))
 
     def _of(self, several: "list[Runs]", made: Callable) -> "Runs":
+        # What has no axis is copied: training gives its states' memory away, a piece after the other.
         axes = _state_axes(self.states, keys=None)
         states = jax.tree.map(
-            lambda axis, first, *rest: first if axis is None else made(first, *rest),
+            lambda axis, first, *rest: jax.tree.map(jnp.copy, first) if axis is None else made(first, *rest),
             axes, *(each.states for each in several), is_leaf=lambda x: x is None,
         )  # fmt: skip
         return Runs(states, made(*(each.start_loss for each in several)), self.steps)

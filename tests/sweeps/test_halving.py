@@ -85,6 +85,15 @@ def test_each_rung_keeps_its_best():
     assert found.epochs_of_a_sweep == 2 * 20 * 9
 
 
+def test_every_rung_may_be_cut_in_pieces(monkeypatch):
+    whole = halved()
+    monkeypatch.setattr("gdjax.sweeps.plan.pieces_of", lambda settings, *_: [np.array([i]) for i in range(settings)])
+    pieces = halved()
+    for a, b in zip(whole.rungs, pieces.rungs, strict=True):
+        assert a.settings.tolist() == b.settings.tolist()
+        np.testing.assert_allclose(a.sweep.history.step_loss, b.sweep.history.step_loss, rtol=1e-5)
+
+
 def test_what_diverges_does_not_survive():
     found = halved(optimizer=gdjax.gd, grid={"learning_rate": [1e30, 0.1, 1e20, 0.01, 1e10, 0.03]}, reduction=2)
     assert found.rungs[1].settings.tolist() == [1, 3, 5]
