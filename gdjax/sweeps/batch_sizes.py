@@ -6,17 +6,20 @@ the time (1 + N/B) · t(B) has its least where neither is wasted.
 """
 
 import dataclasses
+import functools
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gdjax import checks
 from gdjax.data.placement import placed
 from gdjax.data.regimes import Regime, full_batch, mini_batch
+from gdjax.engine.evaluation import evaluate
 from gdjax.engine.fit import RECORD_STEPS, advance
 from gdjax.engine.progress import progress_bar
 from gdjax.engine.training import Training, TrainingState, training
@@ -33,8 +36,8 @@ LOOKS = 10
 DRAWS = 8
 """Draws of a look."""
 
-TIMED_SECONDS = 0.05
-"""A step's time is measured over so long, three times."""
+TIMED_SECONDS, ROUNDS = 0.03, 5
+"""A step's time is measured over so long, so often."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,19 +154,18 @@ def suggest_batch_size(
     (data,) = placed(data, check_finite=check_finite)
     small = max(1, min(PILOT, n // 10))
     run = training(loss_fn, optimizer=optimizer, regime=mini_batch(small))
-    state = run.init(params, seed, model_state=model_state, epochs=epochs)
+    seed = checks.integer("seed", seed, least=0, most=2**32 - 1)
+    begin = functools.partial(run.init, params, seed, model_state=model_state, epochs=epochs)
+    begin()  # what is wrong with parameters is said before anything is compiled
+    rows = max(1, min(n, 4096) // 64)
     with progress_bar(1 + len(sizes), 0, unit="sizes", shown=progress) as bar:
         bar.say(f"pilot run, {run.regime}")
-        looks = _pilot(run, state, data, epochs * run.regime.steps_per_epoch(n), target, seed)
-        seconds = []
-        for size in sizes:
-            bar.reach(1 + len(seconds))
-            bar.say(f"a step of {size} examples")
-            seconds.append(
-                _seconds_per_step(dataclasses.replace(run, regime=_regime(size, n)), params, seed, data, model_state)
-            )
+        looks = [
+            noise_scale(run.loss, (state.trainable, state.held), state.model_state, data, DRAWS, rows, seed)
+            for state in _pilot(run, begin, data, epochs, target)
+        ]
+        times = _seconds_per_step(run, sizes, begin(), data, bar)
     scale, low, high = (_of_the_run([look[i] for look in looks], small) for i in range(3))
-    times = np.asarray(seconds)
 
     def soonest(noise: float) -> int:
         return int(sizes[np.argmin(_steps(noise, sizes) * times)])
@@ -195,28 +197,43 @@ def _regime(size: int, n: int) -> Regime:
     return full_batch() if size == n else mini_batch(int(size))
 
 
+_judge = jax.jit(evaluate, static_argnames=("loss", "metrics"))
+
+
 def _pilot(
-    run: Training, state: TrainingState, data: Batch, steps: int, target: float | None, seed: int
-) -> list[NoiseScale]:
-    """Noise scales along a run, evenly, until its end or the target."""
-    n = len(jax.tree.leaves(data)[0])
-    looks, losses = [], []
-    for stop in np.linspace(0, steps, LOOKS).astype(int):
-        while (made := int(state.epoch) * run.regime.steps_per_epoch(n) + int(state.step)) < stop:
-            state, record = advance(run, state, data, stop, RECORD_STEPS)
-            count = int(record.count)
-            losses.append(float(np.mean(np.asarray(record.step_loss)[:count])))
-            if not np.isfinite(losses[-1]):
-                raise ValueError(
-                    f"`optimizer` must converge on batches of {run.regime.batch_size}, but the loss was {losses[-1]} "
-                    f"after {made + count} steps."
-                )
+    run: Training, begin: Callable[[], TrainingState], data: Batch, epochs: int, target: float | None
+) -> Iterator[TrainingState]:
+    """The states of a run at even distances, from its start to its end or the target."""
+    per_epoch = run.regime.steps_per_epoch(len(jax.tree.leaves(data)[0]))
+    total = epochs * per_epoch
+
+    def advanced(state: TrainingState, made: int, stop: int) -> TrainingState:
+        for part in (*range(made + RECORD_STEPS, stop, RECORD_STEPS), stop):
+            state, _ = advance(run, state, data, part, RECORD_STEPS)
+        return state
+
+    def loss_of(state: TrainingState, made: int) -> float:
         parts = state.trainable, state.held
-        rows = max(1, min(n, 4096) // 64)
-        looks.append(noise_scale(run.loss, parts, state.model_state, data, DRAWS, rows, seed))
-        if target is not None and losses and losses[-1] <= target:
-            break
-    return looks
+        loss = float(_judge(parts, state.model_state, data, loss=run.loss, metrics=())["loss"])
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"`optimizer` must converge on batches of {run.regime.batch_size}, but the loss was {loss} "
+                f"after {made} steps."
+            )
+        return loss
+
+    if target is not None:
+        state, made = begin(), 0
+        while made < total and loss_of(state, made) > target:
+            stop = min(total, made + 1 + made // 16)  # so finely that the looks lie where they should
+            state, made = advanced(state, made, stop), stop
+        total = max(made, 1)
+    state, made = begin(), 0
+    for stop in np.linspace(0, total, LOOKS).astype(int):
+        if stop > made:
+            state, made = advanced(state, made, int(stop)), int(stop)
+        loss_of(state, made)
+        yield state
 
 
 def _of_the_run(scales: list[float], batch_size: int) -> float:
@@ -234,18 +251,31 @@ def _steps(scale: float, sizes: np.ndarray) -> np.ndarray:
     return 1 + scale / sizes if math.isfinite(scale) else sizes[-1] / sizes
 
 
-def _seconds_per_step(run: Training, params: Params, seed: int, data: Batch, model_state: Any) -> float:
-    """Wall time of a step as `fit` makes it, compilation apart: the least of three."""
-    state = run.init(params, seed, model_state=model_state, epochs=1)
-    steps = advance.chosen(run, state, data, 1, RECORD_STEPS)
-    made, more, times = 0, 1, []
-    while len(times) < 3:
+def _seconds_per_step(run: Training, sizes: np.ndarray, state: TrainingState, data: Batch, bar: Any) -> np.ndarray:
+    """Wall time of a step of each size as `fit` makes it, compilation apart [sizes].
+
+    The least of several rounds through all sizes, since other jobs slow a machine down for seconds.
+    """
+    n = len(jax.tree.leaves(data)[0])
+    runs = [dataclasses.replace(run, regime=_regime(int(size), n)) for size in sizes]
+    zero = jnp.zeros((), jnp.int32)
+
+    def timed(run: Training, steps: int) -> float:
+        nonlocal state  # one for all, each time at the start of an epoch: a size changes nothing in it
+        state = state._replace(epoch=zero + 0, step=zero + 0)
+        program = advance.chosen(run, state, data, steps, RECORD_STEPS)
         started = time.perf_counter()
-        state, _ = jax.block_until_ready(steps(run, state, data, made + more, RECORD_STEPS))
-        seconds = time.perf_counter() - started
-        made += more
-        if seconds < TIMED_SECONDS and more < RECORD_STEPS:
-            more = min(RECORD_STEPS, 4 * more)
-        else:
-            times.append(seconds / more)
-    return min(times)
+        state, _ = jax.block_until_ready(program(run, state, data, steps, RECORD_STEPS))
+        return time.perf_counter() - started
+
+    counts = []
+    for place, (size, own) in enumerate(zip(sizes, runs, strict=True)):
+        bar.reach(1 + place)
+        bar.say(f"a step of {size} examples")
+        steps = 1
+        timed(own, steps)  # compiles
+        while timed(own, steps) < TIMED_SECONDS and steps < RECORD_STEPS:
+            steps = min(RECORD_STEPS, 4 * steps)
+        counts.append(steps)
+    rounds = [[timed(own, steps) / steps for own, steps in zip(runs, counts, strict=True)] for _ in range(ROUNDS)]
+    return np.min(rounds, axis=0)

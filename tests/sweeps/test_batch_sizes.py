@@ -31,7 +31,9 @@ def a_step_takes(monkeypatch):
     """Steps that take what a function of the batch size says."""
 
     def set_to(seconds):
-        monkeypatch.setattr(batch_sizes, "_seconds_per_step", lambda run, *_: seconds(run.regime.batch_size or 512))
+        monkeypatch.setattr(
+            batch_sizes, "_seconds_per_step", lambda run, sizes, *_: np.array([seconds(b) for b in sizes])
+        )
 
     return set_to
 
@@ -73,7 +75,11 @@ def test_sizes_are_powers_of_two_and_all(a_step_takes):
 
 def test_the_pilot_ends_at_the_target(a_step_takes):
     a_step_takes(lambda size: 1e-6)
-    assert len(suggested(target=100.0).looks) == 2
+    far, near = suggested(epochs=20), suggested(epochs=20, target=5.0)
+    assert len(far.looks) == len(near.looks) == batch_sizes.LOOKS
+    assert near.looks[0] == far.looks[0]
+    assert far.looks[-1].signal < near.looks[-1].signal
+    assert suggested(target=100.0).looks[-1].signal > near.looks[-1].signal
 
 
 def test_steps_are_timed_as_they_are():
