@@ -94,6 +94,13 @@ def test_every_rung_may_be_cut_in_pieces(monkeypatch):
         np.testing.assert_allclose(a.sweep.history.step_loss, b.sweep.history.step_loss, rtol=1e-5)
 
 
+def test_eight_devices_come_to_what_one_comes_to():
+    one, eight = halved(), halved(mesh=jax.make_mesh((8,), ("settings",), devices=jax.devices()))
+    for a, b in zip(one.rungs, eight.rungs, strict=True):
+        assert a.settings.tolist() == b.settings.tolist()
+        np.testing.assert_allclose(a.sweep.history.loss, b.sweep.history.loss, rtol=1e-6)
+
+
 def test_what_diverges_does_not_survive():
     found = halved(optimizer=gdjax.gd, grid={"learning_rate": [1e30, 0.1, 1e20, 0.01, 1e10, 0.03]}, reduction=2)
     assert found.rungs[1].settings.tolist() == [1, 3, 5]
