@@ -1,26 +1,46 @@
-"""Datasets on their way to the device: checked while they are what the user gave, then JAX arrays."""
+"""Datasets on their way to the devices: checked while they are what the user gave, then JAX arrays."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from gdjax import checks
+from gdjax.data.meshes import automatic, laid, over, row_axis, row_devices
+from gdjax.data.regimes import Regime
+from gdjax.data.rows import dealt
 from gdjax.types import Batch
 
 
-def placed(data: Batch, *, check_finite: bool = True, **others: Batch | None) -> tuple[Any, ...]:
+def placed(
+    data: Batch,
+    *,
+    regime: Regime | None = None,
+    mesh: Mesh | None = None,
+    check_finite: bool = True,
+    **others: Batch | None,
+) -> tuple[Any, ...]:
     """The data and others of its kind as arrays of JAX, in the order given.
+
+    On a mesh, every device has a copy of the data, which any batch can be gathered from. Where no gathering is needed
+    each has its share: of full batches, and of the others, if their number of rows can be divided. Of a regime with
+    shards, whose rows each device holds a part of, the data become a `ShardedRows`.
 
     Args:
       data: a pytree of arrays with a common leading axis.
+      regime: the regime that the data are for.
+      mesh: the devices that the data are for.
       check_finite: refuse NaN and infinite numbers.
       others: name to data of the same structure, or None, which is left out of all checks.
 
     Raises:
       ValueError, TypeError: naming the argument and the leaf, if rows do not fit together, the structure is another,
-        or numbers are too large for JAX's types or not finite.
+        numbers are too large for JAX's types or not finite, or the devices don't divide the regime's shards.
     """
+    mesh = automatic(mesh)
+    shards = 1 if regime is None else regime.shards
+    check_shards(shards, mesh)
     parts = {"data": data, **others}
     for name, part in parts.items():
         if part is None:
@@ -28,8 +48,35 @@ def placed(data: Batch, *, check_finite: bool = True, **others: Batch | None) ->
         checks.rows(name, part)
         checks.same_structure(name, part, "data", data)
         checks.representable(name, part)
-    arrays = {name: jax.tree.map(jnp.asarray, part) for name, part in parts.items()}
+    if mesh is None:
+        parts = {name: jax.tree.map(jnp.asarray, part) for name, part in parts.items()}
     if check_finite:
-        for name, part in arrays.items():
+        for name, part in parts.items():
             checks.finite(name, part, hint="`check_finite=False` turns this check off")
-    return tuple(arrays.values())
+    if mesh is not None:
+        gathers = regime is not None and regime.batch_size is not None
+        parts = {
+            name: part if shards > 1 and name == "data" else _over(mesh, part, copies=gathers and name == "data")
+            for name, part in parts.items()
+        }
+    if shards > 1:
+        parts["data"] = dealt(parts["data"], shards, mesh)
+    return tuple(parts.values())
+
+
+def check_shards(shards: int, mesh: Mesh | None) -> None:
+    """The devices must divide the shards, where there are any.
+
+    Raises:
+      ValueError: if they don't.
+    """
+    devices = row_devices(mesh)
+    if shards > 1 and shards % devices:
+        raise ValueError(f"`shards` must be a multiple of the {devices} devices that hold rows, got {shards}.")
+
+
+def _over(mesh: Mesh, data: Batch, *, copies: bool) -> Batch:
+    """Arrays over a mesh: a copy for each device, or a share where the number of rows allows it."""
+    copies = copies or not data or checks.rows("data", data) % row_devices(mesh) != 0
+    sharding = over(mesh) if copies else over(mesh, row_axis(mesh))
+    return jax.tree.map(lambda x: laid(x, sharding), data)

@@ -1,7 +1,6 @@
 """A regime is how an epoch slices n examples into batches; the rest of descent is the same for all."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 
 from gdjax import checks
 from gdjax.data.shuffling import RoundKeys, round_keys, shuffled
-from gdjax.types import Batch
 
 BLOCK_IDS = 16384
 """Examples whose ids are computed and whose rows are gathered in one go, at most: enough to hide the cost of starting,
@@ -29,6 +27,8 @@ class Regime:
     """True: another order each epoch; "once": one shuffled order; False: the given order."""
     drop_remainder: bool = False
     """Whether the smaller batch at the end of an epoch is left out."""
+    shards: int = 1
+    """Into how many parts the rows are dealt, each shuffled by itself, so that devices may hold some each."""
 
     def __str__(self) -> str:
         names = {None: "full_batch", 1: "stochastic"}
@@ -36,16 +36,19 @@ class Regime:
         arguments = [] if self.batch_size in names else [str(self.batch_size)]
         arguments += [] if self.shuffle is True or self.batch_size is None else [f"shuffle={self.shuffle!r}"]
         arguments += ["drop_remainder=True"] if self.drop_remainder and self.batch_size != 1 else []
+        arguments += [f"shards={self.shards}"] if self.shards > 1 else []
         return f"{name}({', '.join(arguments)})" if arguments else name
 
     def slices(self, n: int, row_bytes: int = 0) -> "Slices":
         """How an epoch of n examples, each of so many bytes, is cut."""
         n = checks.integer("n", n, least=1, most=2**31 - 1)
+        if n < self.shards:
+            raise ValueError(f"`shards` must be at most the number of examples, {n}, got {self.shards}.")
         rows = n if self.batch_size is None else min(self.batch_size, n)
         together = min(BLOCK_IDS, BLOCK_BYTES // max(row_bytes, 1))
-        full, rest = divmod(n, rows)
+        full, rest = (0, n) if rows % self.shards else divmod(n, rows)  # shards give as many rows each to a full batch
         block = min(full, max(1, together // rows))
-        return Slices(n, rows, full, 0 if self.drop_remainder else rest, block)
+        return Slices(n, rows, full, 0 if self.drop_remainder and full else rest, block)
 
     def steps_per_epoch(self, n: int) -> int:
         """Updates that an epoch of n examples makes."""
@@ -57,10 +60,17 @@ class Regime:
         return self.batch_size is None or not self.shuffle
 
     def keys(self, key: jax.Array, n: int, epoch: Any) -> RoundKeys | None:
-        """The keys of an epoch's order, from the run's order key; None where the order is the given one."""
+        """The keys of an epoch's order, from the run's order key; None where the order is the given one.
+
+        With shards, those of each [shards, ...], for its n // shards slots.
+        """
         if self.in_given_order:
             return None
-        return round_keys(jax.random.fold_in(key, 0 if self.shuffle == "once" else epoch), n)
+        key = jax.random.fold_in(key, 0 if self.shuffle == "once" else epoch)
+        if self.shards == 1:
+            return round_keys(key, n)
+        shards = jnp.arange(self.shards, dtype=jnp.uint32)
+        return jax.vmap(lambda shard: round_keys(jax.random.fold_in(key, shard), n // self.shards))(shards)
 
     def ids(self, keys: RoundKeys | None, n: int, start: Any, count: int) -> jax.Array | None:
         """Example ids at places start … start + count − 1, int32 [count]; None where the order is the given one.
@@ -71,25 +81,6 @@ class Regime:
             return None
         places = jnp.minimum(start + jnp.arange(count, dtype=jnp.int32), n - 1)
         return shuffled(places, n, keys)
-
-    def block(self, data: Batch, keys: RoundKeys | None, start: Any, count: int) -> Callable[[Any, int], Batch]:
-        """The rows at places start … start + count − 1 of the epoch's order, gathered together.
-
-        Returns:
-          `rows(place, number)`: so many of them from a place on. A run slices its batches from what lies side by
-          side, so that its inner loop reads no more than that.
-        """
-        first, lying = 0, data
-        if keys is not None:
-            ids = self.ids(keys, checks.rows("data", data), start, count)
-            first, lying = start, jax.tree.map(lambda x: jnp.asarray(x).at[ids].get(mode="promise_in_bounds"), data)
-
-        def rows(place: Any, number: int) -> Batch:
-            return jax.tree.map(
-                lambda x: x if len(x) == number else jax.lax.dynamic_slice_in_dim(x, place - first, number), lying
-            )
-
-        return rows
 
     def order(self, n: int, seed: int = 0, epoch: int = 0) -> jax.Array:
         """The epoch's order of example ids, for people and tests; a run never makes it.
@@ -104,10 +95,21 @@ class Regime:
 
         >>> mini_batch(2, shuffle=False).order(5).tolist()
         [0, 1, 2, 3, 4]
+        >>> mini_batch(4, shuffle=False, shards=2).order(7).tolist()
+        [0, 2, 1, 3, 4, 5, 6]
         """
-        seen = self.slices(n).seen
-        ids = self.ids(self.keys(run_keys(seed).order, n, epoch), n, 0, seen)
-        return jnp.arange(seen, dtype=jnp.int32) if ids is None else ids
+        slices, keys = self.slices(n), self.keys(run_keys(seed).order, n, epoch)
+        if self.shards == 1:
+            ids = self.ids(keys, n, 0, slices.seen)
+            return jnp.arange(slices.seen, dtype=jnp.int32) if ids is None else ids
+        slots, each = n // self.shards, slices.rows // self.shards
+        rounds = jnp.broadcast_to(jnp.arange(slots, dtype=jnp.int32), (self.shards, slots))
+        if keys is not None:
+            rounds = jax.vmap(lambda r, k: shuffled(r, slots, k))(rounds, keys)
+        ids = rounds * self.shards + jnp.arange(self.shards, dtype=jnp.int32)[:, None]
+        whole = ids[:, : slices.full * each].reshape(self.shards, slices.full, each).swapaxes(0, 1)
+        last = [ids[:, slices.full * each :].ravel(), jnp.arange(slots * self.shards, n, dtype=jnp.int32)]
+        return jnp.concatenate([whole.ravel(), *(last if slices.remainder else [])])
 
 
 class Slices(NamedTuple):
@@ -152,9 +154,13 @@ def run_keys(seed: Any) -> RunKeys:
     return RunKeys(*jax.random.split(jax.random.key(seed), 3))
 
 
-def full_batch() -> Regime:
-    """Batch descent: every update sees all examples."""
-    return Regime(None, shuffle=False)
+def full_batch(*, shards: int = 1) -> Regime:
+    """Batch descent: every update sees all examples.
+
+    Args:
+      shards: as in `mini_batch`.
+    """
+    return Regime(None, shuffle=False, shards=checks.integer("shards", shards, least=1))
 
 
 def stochastic(*, shuffle: bool | Literal["once"] = True) -> Regime:
@@ -166,7 +172,9 @@ def stochastic(*, shuffle: bool | Literal["once"] = True) -> Regime:
     return mini_batch(1, shuffle=shuffle)
 
 
-def mini_batch(batch_size: int, *, shuffle: bool | Literal["once"] = True, drop_remainder: bool = False) -> Regime:
+def mini_batch(
+    batch_size: int, *, shuffle: bool | Literal["once"] = True, drop_remainder: bool = False, shards: int = 1
+) -> Regime:
     """Mini-batch descent: every update sees `batch_size` examples, and every epoch each example once.
 
     Where the batch size does not divide the number of examples, the last batch is smaller, and its mean
@@ -176,6 +184,10 @@ def mini_batch(batch_size: int, *, shuffle: bool | Literal["once"] = True, drop_
       batch_size: rows a batch, at least 1; more than there are examples is all of them.
       shuffle: True for another order each epoch, "once" for one shuffled order, False for the given one.
       drop_remainder: leave the smaller last batch out.
+      shards: into how many parts the rows are dealt, for datasets of which each device of a mesh shall hold a part;
+        it must divide the batch size, and the devices must divide it. Row i lies on shard i mod `shards`; every batch
+        takes as many rows from each, in an order of the shard's own, and the n mod `shards` rows left over come last
+        in every epoch. The order does not depend on the number of devices.
 
     Raises:
       ValueError, TypeError: if an argument is out of range.
@@ -183,8 +195,13 @@ def mini_batch(batch_size: int, *, shuffle: bool | Literal["once"] = True, drop_
     >>> mini_batch(64).steps_per_epoch(300)
     5
     """
+    batch_size = checks.integer("batch_size", batch_size, least=1)
+    shards = checks.integer("shards", shards, least=1)
+    if batch_size % shards:
+        raise ValueError(f"`shards` must divide `batch_size`, {batch_size}, got {shards}.")
     return Regime(
-        checks.integer("batch_size", batch_size, least=1),
+        batch_size,
         checks.choice("shuffle", shuffle, (True, False, "once")),
         checks.choice("drop_remainder", drop_remainder, (True, False)),
+        shards,
     )

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 
+from gdjax.data.rows import ShardedRows
 from gdjax.engine.loss import Callee, callee
 from gdjax.engine.parameters import merge
 from gdjax.types import Batch
@@ -25,8 +26,19 @@ def judges_of(metrics: Any) -> tuple[Callee, ...]:
 def evaluate(
     params: tuple, model_state: Any, data: Batch, *, loss: Callee | None, metrics: tuple[Callee, ...]
 ) -> dict[str, jax.Array]:
-    """{"loss": where one is given, name: metric} of the parameters that `split` took apart."""
+    """{"loss": where one is given, name: metric} of the parameters that `split` took apart.
+
+    Of rows dealt out to shards, the mean of what is found of the shards' and of the tail, weighed by rows.
+    """
     offered = {"key": jax.random.key(0), "training": False, "model_state": model_state}
     whole = merge(*params)
-    values = {} if loss is None else {"loss": loss.loss(whole, data, **offered)[0]}
-    return values | {metric.name: metric.metric(whole, data, **offered) for metric in metrics}
+
+    def of(rows: Batch) -> dict[str, jax.Array]:
+        values = {} if loss is None else {"loss": loss.loss(whole, rows, **offered)[0]}
+        return values | {metric.name: metric.metric(whole, rows, **offered) for metric in metrics}
+
+    if not isinstance(data, ShardedRows) or len(data.parts) == 1:
+        return of(data.parts[0][0] if isinstance(data, ShardedRows) else data)
+    (body, many), (tail, few) = data.parts
+    share = few / (many + few)
+    return jax.tree.map(lambda a, b: a * (1 - share) + b * share, of(body), of(tail))

@@ -95,6 +95,8 @@ def fit(
     record: Callable | None = None,
     average: GradientTransformation | None = None,
     non_finite: str = "keep",
+    mesh: jax.sharding.Mesh | None = None,
+    shard_optimizer_state: bool = False,
     progress: bool = False,
     check_finite: bool = True,
 ) -> Result:
@@ -123,6 +125,9 @@ def fit(
         evaluated beside them; see `gdjax.training`.
       non_finite: what becomes of a step whose loss, gradient or new parameters are not finite: "keep" it, "skip" it
         whole, or "raise" after the chunk, with the last finite parameters; see `gdjax.training`.
+      mesh: devices that share the rows of each batch, along the axis "data" or the only one; see `gdjax.training`.
+        Every device has a copy of the data; of a regime with `shards=` each holds some of the rows.
+      shard_optimizer_state: spread the optimizer's state over these devices (ZeRO-1).
       progress: show a bar (needs tqdm).
       check_finite: refuse data with NaN or infinite numbers.
 
@@ -141,13 +146,16 @@ def fit(
     >>> round(float(result.params), 3), result.history.step_loss.shape
     (3.0, (150,))
     """
-    run = training(loss_fn, optimizer=optimizer, regime=regime, record=record, average=average, non_finite=non_finite)
+    run = training(
+        loss_fn, optimizer=optimizer, regime=regime, record=record, average=average, non_finite=non_finite,
+        mesh=mesh, shard_optimizer_state=shard_optimizer_state,
+    )  # fmt: skip
     epochs = checks.integer("epochs", epochs, least=0)
     per_epoch = regime.steps_per_epoch(checks.rows("data", data))
     if epochs * per_epoch >= 2**31:
         raise ValueError(f"`epochs` must leave the run below 2**31 steps, got {epochs} epochs of {per_epoch} steps.")
     judges = judges_of(metrics)
-    data, validation = placed(data, validation=validation, check_finite=check_finite)
+    data, validation = placed(data, regime=regime, mesh=mesh, validation=validation, check_finite=check_finite)
     if state is None:
         state = run.init(params, seed, model_state=model_state)
     else:
@@ -155,6 +163,7 @@ def fit(
     state = state._replace(epochs=jnp.asarray(np.int32(epochs)))
     if non_finite == "raise":
         state = state._replace(skipped=jnp.asarray(np.int32(0)))  # what an earlier run skipped does not stop this one
+    state = run.laid(state)
     state = _copied(state)  # the run gives its state's memory away
     judge = functools.partial(_evaluate, loss=None if validation is None else run.loss, metrics=judges)
     judged = data if validation is None else validation

@@ -5,7 +5,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -77,6 +77,20 @@ class Callee:
             )
         if not jnp.issubdtype(jnp.result_type(result), jnp.floating):
             raise TypeError(f"`{self.name}` must return a real float, got dtype {jnp.result_type(result)} {seen}.")
+
+
+def mean_loss(
+    loss: Callee, params: Params, parts: Sequence[tuple[Batch, int]], *, key: Any, model_state: Any
+) -> tuple[jax.Array, Any]:
+    """(loss, model state) of a batch in an update: the mean over the rows of all its parts, (batch, rows) each."""
+    whole, total = sum(rows for _, rows in parts), None
+    for place, (batch, rows) in enumerate(parts):
+        part_key = key if key is None or place == 0 else jax.random.fold_in(key, place)
+        value, model_state = loss.loss(params, batch, key=part_key, training=True, model_state=model_state)
+        value = value if rows == whole else value * (rows / whole)
+        total = value if total is None else total + value
+    assert total is not None
+    return total, model_state
 
 
 def callee(name: str, function: Any) -> Callee:

@@ -14,13 +14,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from gdjax import checks
+from gdjax.data.feeds import Feed, Parts, ShardedFeed, feed
+from gdjax.data.meshes import automatic, laid, over
+from gdjax.data.placement import check_shards
 from gdjax.data.regimes import Regime, RunKeys, Slices, run_keys
+from gdjax.data.rows import count_rows, dealt
 from gdjax.dtypes import float_dtype
 from gdjax.engine.averaging import averaged, averaging, started
-from gdjax.engine.loss import Callee, callee
+from gdjax.engine.loss import Callee, callee, mean_loss
 from gdjax.engine.parameters import Held, merge, split
+from gdjax.engine.sharding import Sharding, lying, sharding_of
 from gdjax.transforms.base import GradientTransformation, lift
 from gdjax.transforms.clock import learning_rate
 from gdjax.transforms.compensated import CompensatedSum, zero_sum
@@ -56,6 +62,8 @@ class TrainingState(NamedTuple):
     """The state of the parameters' average; None where none is kept."""
     epochs: jax.Array | None = None
     """How many epochs the run shall have in all, int32, shape (); None where nobody has said. `per_run` asks."""
+    sharding: Sharding | None = None
+    """How all this lies on a mesh; None where there is none."""
 
     @property
     def params(self) -> Params:
@@ -109,10 +117,10 @@ class Training:
     record: Callable | None = dataclasses.field(metadata={"static": True})
     average: GradientTransformation | None = None
     non_finite: str = dataclasses.field(default="keep", metadata={"static": True})
+    mesh: Mesh | None = dataclasses.field(default=None, metadata={"static": True})
+    shard_optimizer_state: bool = dataclasses.field(default=False, metadata={"static": True})
 
-    def init(
-        self, params: Params, seed: Any = 0, *, model_state: Any = None, epochs: int | None = None
-    ) -> TrainingState:
+    def init(self, params: Params, seed: Any = 0, *, model_state: Any = None, epochs: Any = None) -> TrainingState:
         """The state before the first step.
 
         Args:
@@ -120,10 +128,10 @@ class Training:
             loss that takes `model_state`, the function returns (params, model_state).
           seed: what initialization, order and keys of the run follow from; an integer, may be traced.
           model_state: the model state to start from.
-          epochs: how many the run shall have in all, for schedules made by `per_run`.
+          epochs: how many the run shall have in all, for schedules made by `per_run`; an integer, may be traced.
 
         Raises:
-          ValueError, TypeError: if nothing in `params` trains, or the seed is no integer.
+          ValueError, TypeError: if nothing in `params` trains, or the seed or `epochs` is no integer.
         """
         if not isinstance(seed, jax.core.Tracer):
             seed = np.uint32(checks.integer("seed", seed, least=0, most=2**32 - 1))
@@ -143,8 +151,45 @@ class Training:
         if not jax.tree.leaves(trainable):
             raise ValueError(f"`params` must hold at least one float array to train, got {params!r}.")
         trainable, model_state = (jax.tree.map(_strong, tree) for tree in (trainable, model_state))
+        if epochs is not None and not isinstance(epochs, jax.Array):
+            epochs = np.int32(checks.integer("epochs", epochs, least=0))
+        parts = (trainable, held, model_state, keys, epochs)
+        if self.mesh is not None:
+            return self._begin_on_mesh(parts)
         begin = _begin if any(map(_spread, jax.tree.leaves(trainable))) else _begin_at_once
-        return begin(self.optimizer, self.average, trainable, held, model_state, keys, epochs)
+        return begin(self.optimizer, self.average, *parts)
+
+    def _begin_on_mesh(self, parts: tuple) -> TrainingState:
+        """Every part of the state is made where it shall lie."""
+        assert self.mesh is not None
+        sharding = sharding_of(parts[0], self.mesh, spread=self.shard_optimizer_state)
+        rules = (self.optimizer, self.average)
+        shapes = jax.eval_shape(_begin, *rules, *parts)._replace(sharding=sharding)
+        wanted = sharding.of(shapes)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((rules, parts))):
+            return lying(sharding, _begin(*rules, *parts)._replace(sharding=sharding), Sharding.of)
+        copies = over(self.mesh)
+        trainable = jax.tree.map(laid, parts[0], sharding.parameters(parts[0]))
+        rules, others = jax.tree.map(
+            lambda x: laid(x, copies) if isinstance(x, jax.Array | np.ndarray) else x, (rules, parts[1:])
+        )
+        begin = jax.jit(lambda *given: _begin(*given)._replace(sharding=sharding), out_shardings=wanted)
+        return begin(*rules, trainable, *others)
+
+    def laid(self, state: TrainingState) -> TrainingState:
+        """A state of this run, from whatever devices it lies on, as it lies on this run's."""
+        if self.mesh is None:
+            if state.sharding is None:
+                return state
+            device = jax.local_devices()[0]
+            return jax.tree.map(lambda x: jax.device_put(x, device), state._replace(sharding=None))
+        sharding = state.sharding
+        if sharding is None or sharding.mesh != self.mesh or sharding.spread != self.shard_optimizer_state:
+            kept = None if sharding is None or sharding.mesh != self.mesh else sharding.specs
+            sharding = sharding_of(state.trainable, self.mesh, spread=self.shard_optimizer_state)
+            sharding = sharding if kept is None else dataclasses.replace(sharding, specs=kept)
+        state = state._replace(sharding=sharding)
+        return jax.tree.map(laid, state, sharding.of(state))
 
     def epoch(self, state: TrainingState, data: Batch) -> tuple[TrainingState, Record]:
         """One epoch, as a scan: reverse-differentiable, to be jitted, mapped and sharded by you.
@@ -161,13 +206,14 @@ class Training:
         """
         if not isinstance(state.step, jax.core.Tracer) and np.any(state.step != 0):
             raise ValueError(f"`state` must stand at the start of an epoch, got step {state.step}; take `steps`.")
+        data = self._dealt(data)
         slices = self._slices(data)
-        advance, gathered = self._stepper(state, data)
+        advance, feed = self._stepper(state, data)
 
         def block(moving: _Moving, first: Any, batches: int) -> tuple[_Moving, dict]:
-            rows = gathered(first, batches * slices.rows)
+            batch = feed.block(first, batches)
             return jax.lax.scan(
-                lambda moving, i: advance(moving, first + i, rows, slices.rows),
+                lambda moving, i: advance(moving, first + i, batch(first + i)),
                 moving,
                 jnp.arange(batches, dtype=jnp.int32),
             )
@@ -182,11 +228,11 @@ class Training:
             moving, record = block(moving, whole * slices.block, slices.full - whole * slices.block)
             records.append(record)
         if slices.remainder:
-            rows = gathered(slices.full, slices.remainder)
-            moving, last = advance(moving, slices.full, rows, slices.remainder)
+            moving, last = advance(moving, slices.full, feed.last())
             records.append(jax.tree.map(lambda x: x[None], last))
         record = jax.tree.map(lambda *parts: jnp.concatenate(parts), *records)
         state = self._arrive(state, moving, jnp.full((), slices.steps, jnp.int32), slices)
+        state = lying(state.sharding, state, Sharding.of)
         return state, Record(count=jnp.full((), slices.steps, jnp.int32), **record)
 
     def steps(
@@ -208,6 +254,7 @@ class Training:
         Raises:
           ValueError, TypeError: if the data's leaves don't fit together, or `capacity` is no positive integer.
         """
+        data = self._dealt(data)
         slices = self._slices(data)
         capacity = slices.steps if capacity is None else checks.integer("capacity", capacity, least=1)
         begin = state.epoch * slices.steps + state.step
@@ -215,37 +262,37 @@ class Training:
 
         def epoch(carry: tuple) -> tuple:
             state, columns, position = carry
-            advance, gathered = self._stepper(state, data)
+            advance, feed = self._stepper(state, data)
             end = jnp.minimum(slices.steps, state.step + stop - position)
             end_of_full = jnp.minimum(end, slices.full)
             offset = position - state.step - begin
 
-            def step(i: Any, carry: tuple, rows: Callable, number: int) -> tuple:
+            def step(i: Any, carry: tuple, parts: Parts) -> tuple:
                 moving, columns = carry
-                moving, row = advance(moving, i, rows, number)
+                moving, row = advance(moving, i, parts)
                 put = functools.partial(_put, at=offset + i)
                 return moving, jax.tree.map(put, columns, row)
 
             def block(b: Any, carry: tuple) -> tuple:
                 first = b * slices.block
-                rows = gathered(first, slices.block * slices.rows)
+                batch = feed.block(first, slices.block)
                 return jax.lax.fori_loop(
                     jnp.maximum(state.step, first),
                     jnp.minimum(end_of_full, first + slices.block),
-                    lambda i, c: step(i, c, rows, slices.rows),
+                    lambda i, c: step(i, c, batch(i)),
                     carry,
                 )
 
             carry = (_moving(state), columns)
-            if slices.full <= slices.block:
+            if slices.full and slices.full <= slices.block:
                 carry = block(0, carry)
-            else:
+            elif slices.full:
                 blocks = (state.step // slices.block, (end_of_full + slices.block - 1) // slices.block)
                 carry = jax.lax.fori_loop(*blocks, block, carry)
             if slices.remainder:
                 carry = jax.lax.cond(
                     end > slices.full,
-                    lambda c: step(slices.full, c, gathered(slices.full, slices.remainder), slices.remainder),
+                    lambda c: step(slices.full, c, feed.last()),
                     lambda c: c,
                     carry,
                 )
@@ -254,19 +301,24 @@ class Training:
 
         columns = self._empty_columns(state, data, capacity)
         state, columns, position = jax.lax.while_loop(lambda carry: carry[2] < stop, epoch, (state, columns, begin))
-        return state, Record(count=position - begin, **columns)
+        state = lying(state.sharding, state, Sharding.of)  # so that the next call finds it as this one did
+        return state, lying(state.sharding, Record(count=position - begin, **columns), Sharding.copies)
+
+    def _dealt(self, data: Batch) -> Batch:
+        """The data, dealt out where the regime has shards; better done before, and once, by `gdjax.data.placed`."""
+        check_shards(self.regime.shards, self.mesh)
+        return dealt(data, self.regime.shards) if self.regime.shards > 1 else data
 
     def _slices(self, data: Batch) -> Slices:
-        n = checks.rows("data", data)
-        return self.regime.slices(n, sum(math.prod(np.shape(x)[1:]) * x.dtype.itemsize for x in jax.tree.leaves(data)))
+        n = count_rows(data)
+        return self.regime.slices(n, sum(math.prod(np.shape(x)) * x.dtype.itemsize for x in jax.tree.leaves(data)) // n)
 
     def _empty_columns(self, state: TrainingState, data: Batch, capacity: int) -> dict:
         """A record's arrays, before the first step."""
 
         def row(state: TrainingState, data: Batch) -> dict:
-            advance, gathered = self._stepper(state, data)
-            number = self._slices(data).rows
-            return advance(_moving(state), 0, gathered(0, number), number)[1]
+            advance, feed = self._stepper(state, data)
+            return advance(_moving(state), 0, feed.block(0, 1)(0) if feed.slices.full else feed.last())[1]
 
         number = jax.ShapeDtypeStruct((), float_dtype())
         columns = {"loss": number, "step_loss": number, "learning_rate": number, "recorded": {}}
@@ -276,52 +328,48 @@ class Training:
             columns["recorded"] = {"skipped": jax.ShapeDtypeStruct((), jnp.int32)}
         return jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), columns)
 
-    def _stepper(self, state: TrainingState, data: Batch) -> tuple[Callable, Callable]:
-        """The epoch's two functions.
-
-        `advance(moving, i, rows, number) -> (moving, record row)` makes step i on so many rows, which it takes from
-        `rows = gathered(first, count)`, the block of so many rows from batch number `first` on.
-        """
-        slices = self._slices(data)
-        order = self.regime.keys(state.keys.order, slices.examples, state.epoch)
+    def _stepper(self, state: TrainingState, data: Batch) -> tuple[Callable, Feed | ShardedFeed]:
+        """The epoch's steps and batches: `advance(moving, i, parts) -> (moving, record row)` makes step i."""
+        slices, sharding = self._slices(data), state.sharding
+        mesh = None if sharding is None else sharding.mesh
+        batches = feed(self.regime, slices, data, state.keys.order, state.epoch, mesh)
         epoch_key = jax.random.fold_in(state.keys.step, state.epoch) if "key" in self.loss.wants else None
         float_type = float_dtype()
 
-        def gathered(first: Any, count: int) -> Callable[[Any, int], Batch]:
-            return self.regime.block(data, order, first * slices.rows, count)
-
-        def advance(moving: _Moving, i: Any, rows_from: Callable, rows: int) -> tuple[_Moving, dict]:
-            batch = rows_from(i * slices.rows, rows)
+        def advance(moving: _Moving, i: Any, parts: Parts) -> tuple[_Moving, dict]:
+            rows = sum(number for _, number in parts)
             key = None if epoch_key is None else jax.random.fold_in(epoch_key, i)
 
             def objective(trainable: Params) -> tuple:
                 # A copy of the tree: a flax variable that was made outside of this trace may not be written to.
                 model_state = jax.tree.map(lambda x: x, moving.model_state)
-                model = merge(trainable, state.held)
-                return self.loss.loss(model, batch, key=key, training=True, model_state=model_state)
+                return mean_loss(self.loss, merge(trainable, state.held), parts, key=key, model_state=model_state)
 
             position = {"epoch": state.epoch, "epoch_fraction": jnp.asarray(i, float_type) / slices.steps}
             if state.epochs is not None:
                 position["epochs"] = state.epochs
             (loss, model_state), gradients = jax.value_and_grad(objective, has_aux=True)(moving.trainable)
             # JAX's gradient of a real loss at complex parameters is the conjugate of the direction of ascent.
-            gradients = jax.tree.map(jnp.conj, gradients)
+            gradients = lying(sharding, jax.tree.map(jnp.conj, gradients), Sharding.shares)
+            before = lying(sharding, moving.trainable, Sharding.shares)
             updates, optimizer_state = self.optimizer.update(
                 gradients,
                 moving.optimizer_state,
-                moving.trainable,
+                before,
                 value=loss,
                 rows=rows,
                 epoch_value=state.epoch_value,
                 **position,
             )
-            trainable = optax.apply_updates(moving.trainable, updates)
+            trainable = lying(sharding, optax.apply_updates(before, updates), Sharding.parameters)
+            optimizer_state = lying(sharding, optimizer_state, Sharding.following, trainable)
             step_loss = loss.astype(float_type)
             average_state = moving.average_state
             if self.average is not None:
                 # Really rounded: XLA would leave 16-bit parameters as they were before their rounding.
                 reached = jax.lax.optimization_barrier(trainable)
                 _, average_state = self.average.update(reached, average_state, reached, **position)
+                average_state = lying(sharding, average_state, Sharding.following, trainable)
             made = moving._replace(
                 trainable=trainable,
                 optimizer_state=optimizer_state,
@@ -349,7 +397,7 @@ class Training:
                 row["recorded"] |= _columns(self.record(model, gradients, updates, optimizer_state), row["recorded"])
             return made, row
 
-        return advance, gathered
+        return advance, batches
 
     def _arrive(self, state: TrainingState, moving: _Moving, step: Any, slices: Slices) -> TrainingState:
         """The state after `step` steps of the epoch; after its last one, the start of the next."""
@@ -388,7 +436,7 @@ def _begin(
     held: Held,
     model_state: Any,
     keys: RunKeys,
-    epochs: int | None,
+    epochs: Any,
 ) -> TrainingState:
     """The state before the first step."""
     return TrainingState(
@@ -440,6 +488,8 @@ def training(
     record: Callable | None = None,
     average: GradientTransformation | None = None,
     non_finite: str = "keep",
+    mesh: Mesh | None = None,
+    shard_optimizer_state: bool = False,
 ) -> Training:
     """A training run as pure functions `init`, `epoch` and `steps`.
 
@@ -457,6 +507,12 @@ def training(
       non_finite: what becomes of a step whose loss, gradient or new parameters are not finite. "keep" makes it.
         "skip" leaves parameters, moments, counts, model state and the epoch's loss as they were, and counts them in
         `state.skipped`. "raise" leaves them as they were from there on, and `fit` raises after the chunk.
+      mesh: devices that share the rows of each batch, along the axis "data" or the only one; a batch whose rows they
+        don't divide is computed by each. Parameters lie as they did where they were laid on this mesh, and else every
+        device has a copy. Which examples make a batch does not depend on it. Give the data as `gdjax.data.placed`
+        lays them.
+      shard_optimizer_state: spread the optimizer's state over these devices, each of which updates its share of the
+        parameters (ZeRO-1), instead of having it lie as the parameters do.
 
     Returns:
       A `Training`.
@@ -475,5 +531,12 @@ def training(
     if record is not None and not callable(record):
         raise TypeError(f"`record` must be a function, got {record!r}.")
     checks.choice("non_finite", non_finite, ("keep", "skip", "raise"))
-    average = None if average is None else averaging(average)
-    return Training(lift("optimizer", optimizer), callee("loss_fn", loss_fn), regime, record, average, non_finite)
+    checks.choice("shard_optimizer_state", shard_optimizer_state, (True, False))
+    mesh = automatic(mesh)
+    if mesh is None and shard_optimizer_state:
+        raise ValueError("`shard_optimizer_state` must come with a `mesh`, got none.")
+    check_shards(regime.shards, mesh)
+    return Training(
+        lift("optimizer", optimizer), callee("loss_fn", loss_fn), regime, record,
+        None if average is None else averaging(average), non_finite, mesh, shard_optimizer_state,
+    )  # fmt: skip

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax import checks
+from gdjax.data.feeds import feed
 from gdjax.data.placement import placed
 from gdjax.data.regimes import mini_batch, run_keys
 from gdjax.dtypes import accumulator_dtype, float_dtype
@@ -142,14 +143,13 @@ def _draws(
         return jax.tree.map(lambda g: g.astype(accumulator_dtype(g)), found)
 
     def draw(_: None, number: Any) -> tuple[None, tuple]:
-        order, key = regime.keys(keys.order, n, number), jax.random.fold_in(keys.step, number)
+        batches_of_draw = feed(regime, regime.slices(n), data, keys.order, number)
+        key = jax.random.fold_in(keys.step, number)
 
         def batch(carry: tuple, i: Any) -> tuple[tuple, None]:
             mean, scatter = carry
-            new = gradient(
-                regime.block(data, order, i * batch_size, batch_size)(i * batch_size, batch_size),
-                jax.random.fold_in(key, i),
-            )
+            ((rows_of_batch, _),) = batches_of_draw.block(i, 1)(i)
+            new = gradient(rows_of_batch, jax.random.fold_in(key, i))
             # Welford's update: no difference of large sums.
             moved = jax.tree.map(lambda m, g: m + (g - m) / (i + 1).astype(m.dtype), mean, new)
             away = jax.tree.map(lambda g, m: g - m, new, mean)

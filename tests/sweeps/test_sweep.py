@@ -28,7 +28,7 @@ def loss(params, batch):
 def rows(n=N, seed=0):
     draw = np.random.default_rng(seed)
     x = draw.standard_normal((n, 4))
-    return x, np.tanh(x @ [1.0, -0.5, 0.2, 0.0]) + 0.1 * draw.standard_normal(n)
+    return x, np.tanh(x @ [1.0, -0.5, 0.2, 0.0]) + 0.5 * draw.standard_normal(n)
 
 
 def decayed(learning_rate, k):
