@@ -6,6 +6,7 @@ parameter models", section 5.1).
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gdjax.data.meshes import over, row_axis, row_devices
 from gdjax.types import Params
+
+LEAST_SHARE = 2**13
+"""Bytes. Where a device's share of a leaf would be smaller, each has the whole state: a transfer of its own would take
+longer than the update saves."""
 
 
 @jax.tree_util.register_static
@@ -70,13 +75,14 @@ class Sharding:
         return jax.tree.map(lambda _: over(self.mesh), tree)
 
     def _share(self, leaf: Any, own: NamedSharding) -> NamedSharding:
-        """The first axis that is whole and that the devices divide is divided; where there is none, the leaf's own."""
+        """The first axis that is whole and that the devices divide is divided; small leaves, and others, stay."""
         axis, devices = row_axis(self.mesh), row_devices(self.mesh)
         shape = jnp.shape(leaf)
         spec = [*own.spec, *[None] * (len(shape) - len(own.spec))]
         used = {name for part in spec if part is not None for name in (part if isinstance(part, tuple) else (part,))}
         whole = [place for place, size in enumerate(shape) if spec[place] is None and size and size % devices == 0]
-        if not self.spread or axis in used or not whole:
+        small = math.prod(shape) * jnp.dtype(leaf.dtype).itemsize < LEAST_SHARE * devices
+        if not self.spread or small or axis in used or not whole:
             return own
         spec[whole[0]] = axis
         return NamedSharding(self.mesh, PartitionSpec(*spec))

@@ -348,10 +348,12 @@ class Training:
             position = {"epoch": state.epoch, "epoch_fraction": jnp.asarray(i, float_type) / slices.steps}
             if state.epochs is not None:
                 position["epochs"] = state.epochs
-            (loss, model_state), gradients = jax.value_and_grad(objective, has_aux=True)(moving.trainable)
+            # Parameters and gradients whole, lest the shares that follow reach back into how the loss is computed.
+            trainable = lying(sharding, moving.trainable, Sharding.parameters)
+            (loss, model_state), gradients = jax.value_and_grad(objective, has_aux=True)(trainable)
             # JAX's gradient of a real loss at complex parameters is the conjugate of the direction of ascent.
-            gradients = lying(sharding, jax.tree.map(jnp.conj, gradients), Sharding.shares)
-            before = lying(sharding, moving.trainable, Sharding.shares)
+            gradients = lying(sharding, jax.tree.map(jnp.conj, gradients), Sharding.parameters)
+            gradients, before = (lying(sharding, tree, Sharding.shares) for tree in (gradients, trainable))
             updates, optimizer_state = self.optimizer.update(
                 gradients,
                 moving.optimizer_state,

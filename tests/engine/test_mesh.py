@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import gdjax
 from gdjax.data import placed
 from gdjax.data.rows import ShardedRows
+from gdjax.engine import sharding
 
 ROWS, FEATURES, WIDTH = 61, 6, 16
 REGIMES = {
@@ -35,6 +36,11 @@ SHORT = {
     ("mini", 1, False),
 }
 """Of devices that share the work, what is tried every time."""
+
+
+@pytest.fixture(autouse=True)
+def spread_small_leaves(monkeypatch):
+    monkeypatch.setattr(sharding, "LEAST_SHARE", 0)
 
 
 def mesh_of(devices, *axes):

@@ -28,7 +28,7 @@ def loss(params, batch):
 def rows(n=N, seed=0):
     draw = np.random.default_rng(seed)
     x = draw.standard_normal((n, 4))
-    return x, np.tanh(x @ [1.0, -0.5, 0.2, 0.0]) + 0.5 * draw.standard_normal(n)
+    return x, np.tanh(x @ [1.0, -0.5, 0.2, 0.0]) + 0.1 * draw.standard_normal(n)
 
 
 def decayed(learning_rate, k):
@@ -45,7 +45,7 @@ FACTORIES = {
     "gd": (gdjax.gd, {"learning_rate": [0.01, 0.1]}),
     "rmsprop": (gdjax.rmsprop, {"learning_rate": [1e-3, 1e-2], "decay": [0.9, 0.99]}),
     "adam": (gdjax.adam, {"learning_rate": [1e-3, 1e-2], "b1": [0.8, 0.9]}),
-    "scheduled momentum": (decayed, {"learning_rate": [0.1, 0.3], "k": [0.01, 0.1]}),
+    "scheduled momentum": (decayed, {"learning_rate": [0.02, 0.1], "k": [0.01, 0.1]}),
     "plateau": (with_plateau, {"learning_rate": [1e-2, 1e-1], "factor": [0.5]}),
     "optax": (optax.adam, {"learning_rate": [1e-3, 1e-2], "eps": [1e-8, 1e-3]}),
 }
