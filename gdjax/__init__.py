@@ -38,6 +38,7 @@ from gdjax.transforms import chain as chain
 if TYPE_CHECKING:
     from gdjax import presets as presets
     from gdjax import sweeps as sweeps
+    from gdjax.engine.plan import plan as plan
     from gdjax.report.compare import compare as compare
     from gdjax.report.rows import Budget as Budget
     from gdjax.sweeps import find_learning_rate as find_learning_rate
@@ -56,6 +57,7 @@ _LATER = {
     "compare": "gdjax.report.compare",
     "Budget": "gdjax.report.rows",
     "sweeps": "gdjax.sweeps",
+    "plan": "gdjax.engine.plan",
     "sweep": "gdjax.sweeps.sweep",
     "find_learning_rate": "gdjax.sweeps.learning_rates",
     "gradient_noise_scale": "gdjax.sweeps.noise_scale",

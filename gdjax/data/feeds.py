@@ -36,7 +36,7 @@ class Feed:
         """Full batches first … first + batches − 1; gives batch i of them."""
         rows = self.slices.rows
         taken = self._gathered(first, batches, rows)
-        return lambda i: ((taken(i), rows),)
+        return lambda i: ((_as_it_lies(taken(i), i, self.mesh), rows),)
 
     def last(self) -> Parts:
         """The remainder batch."""
@@ -93,7 +93,7 @@ class ShardedFeed:
         rows = self.slices.rows
         each = rows // self.regime.shards
         start, lying = self._gathered(first * each, batches * each)
-        return lambda i: ((self._merged(lying, i * each - start, each), rows),)
+        return lambda i: ((_as_it_lies(self._merged(lying, i * each - start, each), i, self.mesh), rows),)
 
     def last(self) -> Parts:
         """The remainder batch: what is left of every shard, and the tail."""
@@ -151,3 +151,23 @@ def feed(
 
 def _taken(data: Batch, ids: jax.Array) -> Batch:
     return jax.tree.map(lambda x: jnp.asarray(x).at[ids].get(mode="promise_in_bounds"), data)
+
+
+def _as_it_lies(batch: Batch, i: Any, mesh: Mesh | None) -> Batch:
+    """The same numbers, such that a TPU's compiler takes them from the dataset as it lies.
+
+    It multiplies float32 as bfloat16, and would make a copy of the dataset in that before the first step. It does not
+    see that no bit is set here, since i is not negative.
+    """
+    device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
+    if device.platform != "tpu":
+        return batch
+    nothing = jnp.minimum(i, 0).astype(jnp.uint32)
+
+    def same(x: jax.Array) -> jax.Array:
+        if x.dtype != jnp.float32:
+            return x
+        bits = jax.lax.bitcast_convert_type(x, jnp.uint32) | nothing
+        return jax.lax.bitcast_convert_type(bits, x.dtype)
+
+    return jax.tree.map(same, batch)

@@ -4,12 +4,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from gdjax import checks
 from gdjax.data.meshes import automatic, laid, over, row_axis, row_devices
 from gdjax.data.regimes import Regime
-from gdjax.data.rows import dealt
+from gdjax.data.rows import ShardedRows, dealt
 from gdjax.types import Batch
 
 
@@ -54,11 +54,12 @@ def placed(
         for name, part in parts.items():
             checks.finite(name, part, hint="`check_finite=False` turns this check off")
     if mesh is not None:
-        gathers = regime is not None and regime.batch_size is not None
-        parts = {
-            name: part if shards > 1 and name == "data" else _over(mesh, part, copies=gathers and name == "data")
-            for name, part in parts.items()
-        }
+        for name, part in parts.items():
+            if name == "data" and shards > 1:
+                continue
+            gathers = name == "data" and regime is not None and regime.batch_size is not None
+            sharding = _sharding(mesh, part, copies=gathers)
+            parts[name] = jax.tree.map(lambda x, sharding=sharding: laid(x, sharding), part)
     if shards > 1:
         parts["data"] = dealt(parts["data"], shards, mesh)
     return tuple(parts.values())
@@ -75,8 +76,22 @@ def check_shards(shards: int, mesh: Mesh | None) -> None:
         raise ValueError(f"`shards` must be a multiple of the {devices} devices that hold rows, got {shards}.")
 
 
-def _over(mesh: Mesh, data: Batch, *, copies: bool) -> Batch:
-    """Arrays over a mesh: a copy for each device, or a share where the number of rows allows it."""
+def outlined(data: Batch, regime: Regime, mesh: Mesh) -> Any:
+    """As `placed`, shapes for arrays: data that nobody has to have, `jax.ShapeDtypeStruct`s that say where they lie."""
+    check_shards(regime.shards, mesh)
+    checks.rows("data", data)
+    data = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jax.dtypes.canonicalize_dtype(x.dtype)), data)
+
+    def lying(tree: Any, sharding: NamedSharding) -> Any:
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+    if regime.shards > 1:
+        rows = jax.eval_shape(lambda x: dealt(x, regime.shards), data)
+        return ShardedRows(lying(rows.body, over(mesh, row_axis(mesh))), lying(rows.tail, over(mesh)))
+    return lying(data, _sharding(mesh, data, copies=regime.batch_size is not None))
+
+
+def _sharding(mesh: Mesh, data: Batch, *, copies: bool) -> NamedSharding:
+    """A copy for each device, or a share where the number of rows allows it."""
     copies = copies or not data or checks.rows("data", data) % row_devices(mesh) != 0
-    sharding = over(mesh) if copies else over(mesh, row_axis(mesh))
-    return jax.tree.map(lambda x: laid(x, sharding), data)
+    return over(mesh) if copies else over(mesh, row_axis(mesh))

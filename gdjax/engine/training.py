@@ -304,6 +304,16 @@ class Training:
         state = lying(state.sharding, state, Sharding.of)  # so that the next call finds it as this one did
         return state, lying(state.sharding, Record(count=position - begin, **columns), Sharding.copies)
 
+    def first_step(self, state: TrainingState, data: Batch) -> tuple[tuple, dict]:
+        """The first step of an epoch alone, for those who want to see what a step takes.
+
+        Returns:
+          (the parts of the state that a step changes, its row of the record).
+        """
+        data = self._dealt(data)
+        advance, feed = self._stepper(state, data)
+        return advance(_moving(state), 0, feed.block(0, 1)(0) if feed.slices.full else feed.last())
+
     def _dealt(self, data: Batch) -> Batch:
         """The data, dealt out where the regime has shards; better done before, and once, by `gdjax.data.placed`."""
         check_shards(self.regime.shards, self.mesh)
@@ -315,15 +325,10 @@ class Training:
 
     def _empty_columns(self, state: TrainingState, data: Batch, capacity: int) -> dict:
         """A record's arrays, before the first step."""
-
-        def row(state: TrainingState, data: Batch) -> dict:
-            advance, feed = self._stepper(state, data)
-            return advance(_moving(state), 0, feed.block(0, 1)(0) if feed.slices.full else feed.last())[1]
-
         number = jax.ShapeDtypeStruct((), float_dtype())
         columns = {"loss": number, "step_loss": number, "learning_rate": number, "recorded": {}}
         if self.record is not None:  # only tracing a step tells what it adds
-            columns = jax.eval_shape(row, state, data)
+            columns = jax.eval_shape(self.first_step, state, data)[1]
         elif self.non_finite != "keep":
             columns["recorded"] = {"skipped": jax.ShapeDtypeStruct((), jnp.int32)}
         return jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), columns)

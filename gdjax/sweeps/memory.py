@@ -22,14 +22,6 @@ def free_memory(devices: Sequence[jax.Device]) -> float:
     return math.inf
 
 
-def program_bytes(compiled: jax.stages.Compiled) -> int | None:
-    """What a compiled program takes, as the backend plans it; None where it does not tell."""
-    plan = compiled.memory_analysis()
-    if plan is None:
-        return None
-    return plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes + plan.temp_size_in_bytes
-
-
 def pieces_of(
     settings: int,
     most: int,

@@ -14,9 +14,9 @@ from gdjax.dtypes import float_dtype
 from gdjax.engine.evaluation import evaluate
 from gdjax.engine.loss import Callee
 from gdjax.engine.native import SmallJit, work
+from gdjax.engine.programs import program_bytes
 from gdjax.engine.training import Record, Training, TrainingState
 from gdjax.sweeps.lanes import in_lanes
-from gdjax.sweeps.memory import program_bytes
 from gdjax.types import Batch, Params
 
 RECORD_BYTES = 2**26

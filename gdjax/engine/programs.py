@@ -1,0 +1,96 @@
+"""What a compiled program takes and does, read off what XLA tells of it."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+
+KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast|ragged-all-to-all"
+_COLLECTIVE = re.compile(rf" = (.*?) ({KINDS})(-start)?\(")
+_CHANNEL = re.compile(r"channel_id=(\d+)")
+_CALLED = re.compile(r"(\w+)=\{?((?:%[\w.\-]+(?:, )?)+)")
+_HEAD = re.compile(r"^(ENTRY )?(%[\w.\-]+) \(.*\{$")
+_SHAPE = re.compile(r"\b([a-z]+)(\d+)?(?:e\d+m\d+\w*)?\[([\d,]*)\]")
+_FUSED = "%all-reduce-scatter"
+"""How a TPU's compiler calls a reduce-scatter, which it makes of an all-reduce."""
+
+
+class Collective(NamedTuple):
+    """An exchange of data among devices."""
+
+    kind: str
+    """all-reduce, all-gather, reduce-scatter, …"""
+    bytes: int
+    """What it makes or, of a reduce-scatter, what it takes, on one device."""
+    loops: int
+    """How many loops it stands in."""
+
+
+def collectives(text: str) -> list[Collective]:
+    """The exchanges of a compiled program, each once, from its text."""
+    computations, entry = _computations(text)
+    found: dict[Any, Collective] = {}
+    for name, loops in _reached(computations, entry).items():
+        for line in computations[name]:
+            match = _COLLECTIVE.search(line)
+            if match is None:
+                continue
+            shape, kind, start = match.groups()
+            sizes = [_bytes(*each) for each in _SHAPE.findall(shape)]
+            if start and kind != "all-reduce":
+                sizes = sizes[len(sizes) // 2 :]  # what goes in stands before what comes out
+            kind = "reduce-scatter" if name.startswith(_FUSED) else kind
+            channel = _CHANNEL.search(line)  # one exchange may be written several times, as parts of fused loops
+            found.setdefault(channel.group() if channel else line, Collective(kind, sum(sizes), loops))
+    return list(found.values())
+
+
+def program_bytes(compiled: jax.stages.Compiled) -> int | None:
+    """What a compiled program takes on one device, as the backend plans it; None where it does not tell."""
+    plan = compiled.memory_analysis()
+    if plan is None:
+        return None
+    return plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes + plan.temp_size_in_bytes
+
+
+def _computations(text: str) -> tuple[dict[str, list[str]], str]:
+    """({name: lines}, the name of the one that is run)."""
+    computations: dict[str, list[str]] = {}
+    entry = name = ""
+    for line in text.splitlines():
+        head = _HEAD.match(line)
+        if head is not None:
+            name = head.group(2)
+            computations[name] = []
+            entry = name if head.group(1) else entry
+        elif name:
+            computations[name].append(line)
+    return computations, entry
+
+
+def _reached(computations: dict[str, list[str]], entry: str) -> dict[str, int]:
+    """{computation: the loops that it stands in}."""
+    loops, waiting = {entry: 0}, [entry]
+    while waiting:
+        name = waiting.pop()
+        for word, called in _calls(computations[name]):
+            depth = loops[name] + (word == "body")
+            if called in computations and loops.get(called, -1) < depth:
+                loops[called] = depth
+                waiting.append(called)
+    return loops
+
+
+def _calls(lines: list[str]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        for word, names in _CALLED.findall(line):
+            for name in names.split(", "):
+                yield word, name
+
+
+def _bytes(letters: str, bits: str, shape: str) -> int:
+    count = 1
+    for size in filter(None, shape.split(",")):
+        count *= int(size)
+    return count * (int(bits) if bits else 8) // 8
