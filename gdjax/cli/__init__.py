@@ -1,4 +1,4 @@
-"""The command line: `gdjax compare` and `gdjax sweep`."""
+"""The command line: `gdjax compare`, `gdjax sweep` and `gdjax plan`."""
 
 import contextlib
 import sys
@@ -7,6 +7,7 @@ import tyro
 
 import gdjax
 from gdjax.cli.compare import Compare
+from gdjax.cli.plan import Plan
 from gdjax.cli.sweep import Sweep
 from gdjax.engine.native import compile_small_loops
 
@@ -16,10 +17,11 @@ def main(arguments: list[str] | None = None) -> int:
     app = tyro.extras.SubcommandApp()
     app.command(Compare, name="compare")  # pyrefly: ignore[no-matching-overload]: a dataclass is called like a function
     app.command(Sweep, name="sweep")  # pyrefly: ignore[no-matching-overload]
+    app.command(Plan, name="plan")  # pyrefly: ignore[no-matching-overload]
     config = app.cli(args=arguments, prog="gdjax", description=f"{gdjax.__doc__}")
     try:
         config.run()
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"gdjax: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

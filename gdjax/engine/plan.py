@@ -58,7 +58,7 @@ class Plan:
     bytes_accessed: float | None
     """Bytes that a step reads and writes in memory."""
     seconds: float | None
-    """A step's time by the compiler's own model, exchanges apart; None where it has none."""
+    """A step's time by the compiler's own model, which leaves out what it has no model of; None where it has none."""
     collectives: tuple[Collective, ...]
     """The exchanges of a step."""
     fits: bool
@@ -90,8 +90,7 @@ class Plan:
             ]
             lines += [] if self.collectives or self.devices == 1 else ["  no exchange with others"]
         if self.seconds is not None:
-            apart = ", exchanges apart" if self.collectives else ""
-            lines.append(f"  time             {_time(self.seconds):>10}  by the compiler's model{apart}; not measured")
+            lines.append(f"  time             {_time(self.seconds):>10}  by the compiler's model, not measured")
             lines.append(f"  an epoch         {_time(self.seconds * self.steps_per_epoch):>10}  likewise")
         lines += [f"- {line}" for line in self.advice]
         return "\n".join(lines)
@@ -151,8 +150,8 @@ class _Case:
         return jax.jit(self.run.epoch, donate_argnums=0).lower(*self.arguments).compile()
 
     def step(self) -> jax.stages.Compiled:
-        """A step."""
-        return jax.jit(self.run.first_step).lower(*self.arguments).compile()
+        """A step; likewise."""
+        return jax.jit(self.run.first_step, donate_argnums=0).lower(*self.arguments).compile()
 
     def takes(self, memory: int | None) -> tuple[int, bool]:
         """(bytes of an epoch on each device, whether they fit)."""
@@ -164,32 +163,6 @@ class _Case:
                 raise
             return max(_told(str(error)), least), False
         return total, memory is None or total <= memory
-
-    def seconds(self, cost: dict[str, float]) -> float | None:
-        """A step's time by the compiler's model, exchanges apart, of which it has none.
-
-        Args:
-          cost: what it tells of the step.
-        """
-        if "optimal_seconds" in cost and self.mesh.size > 1:
-            cost = self.share().step().cost_analysis() or {}
-        seconds = cost.get("optimal_seconds", 0)
-        return seconds if seconds > 0 else None
-
-    def share(self) -> "_Case":
-        """What one device does of a step, as a run of its own."""
-        devices, rows = row_devices(self.mesh), checks.rows("data", self.data)
-        size = self.regime.batch_size
-        data, regime = self.data, dataclasses.replace(self.regime, shards=1)
-        if size is None and rows % devices == 0:
-            data = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows // devices, *x.shape[1:]), x.dtype), data)
-        elif size is not None and size % devices == 0:
-            regime = dataclasses.replace(regime, batch_size=size // devices)
-        mesh = Mesh(self.mesh.devices.flat[:1], (ROWS,))
-        params = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x, self.params
-        )
-        return dataclasses.replace(self, data=data, regime=regime, mesh=mesh, params=params, spread=False)
 
 
 def plan(
@@ -243,11 +216,10 @@ def plan(
     state, rows = case.arguments
     parameters, everything, data_bytes = _bytes(state.trainable), _bytes(state), _bytes(rows)
     total, fits = case.takes(memory)
-    cost, exchanges, seconds = {}, (), None
+    cost, exchanges = {}, ()
     if fits:
         step = case.step()
         cost, exchanges = step.cost_analysis() or {}, tuple(collectives(step.as_text() or ""))
-        seconds = case.seconds(cost)
     name = f"{topology}, " if topology else ""
     return Plan(
         target=f"{name}{mesh.size} {device.device_kind} {'device' if mesh.size == 1 else 'devices'}",
@@ -263,7 +235,7 @@ def plan(
         memory=memory,
         flops=cost.get("flops"),
         bytes_accessed=cost.get("bytes accessed"),
-        seconds=seconds,
+        seconds=_seconds(cost),
         collectives=exchanges,
         fits=fits,
         advice=() if fits else tuple(_advice(case, memory)),
@@ -322,6 +294,12 @@ def _bytes(tree: Any) -> int:
 def _share(x: Any) -> tuple[int, ...]:
     sharding = getattr(x, "sharding", None)
     return sharding.shard_shape(x.shape) if isinstance(sharding, NamedSharding) else x.shape
+
+
+def _seconds(cost: dict[str, float]) -> float | None:
+    """What the compiler's model says; each part that it has no model of counts −1 second there, and nothing here."""
+    seconds = cost.get("optimal_seconds")
+    return seconds if seconds is None or seconds >= 0 else seconds % 1
 
 
 def _told(message: str) -> int:

@@ -41,8 +41,10 @@ def collectives(text: str) -> list[Collective]:
             if start and kind != "all-reduce":
                 sizes = sizes[len(sizes) // 2 :]  # what goes in stands before what comes out
             kind = "reduce-scatter" if name.startswith(_FUSED) else kind
+            exchange = Collective(kind, sum(sizes), loops)
             channel = _CHANNEL.search(line)  # one exchange may be written several times, as parts of fused loops
-            found.setdefault(channel.group() if channel else line, Collective(kind, sum(sizes), loops))
+            source = line.partition("metadata={")[2].partition("}")[0]
+            found.setdefault((kind, exchange.bytes, channel.group(), source) if channel else line, exchange)
     return list(found.values())
 
 
