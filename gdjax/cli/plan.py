@@ -29,7 +29,7 @@ class Plan(OnData):
     """
 
     topology: str | None = None
-    """A TPU slice such as v5e:2x4, v6e:16x16, v5p:4x4x4 (pip install 'gdjax[tpu]'); by default this machine's devices."""
+    """A TPU slice such as v5e:2x4, v6e:16x16, v5p:4x4x4 (pip install 'gdjax[tpu]'); else this machine's devices."""
     optimizer: str = "adam"
     """Any of gdjax's optimizers, by its name in Python."""
     regime: str = "64"

@@ -98,18 +98,41 @@ class Regime:
         >>> mini_batch(4, shuffle=False, shards=2).order(7).tolist()
         [0, 2, 1, 3, 4, 5, 6]
         """
-        slices, keys = self.slices(n), self.keys(run_keys(seed).order, n, epoch)
+        keys = self.keys(run_keys(seed).order, n, epoch)
+        whole = self.batches(keys, n, 0, self.slices(n).full)
+        return jnp.concatenate([whole.ravel(), *self.last(keys, n)])
+
+    def batches(self, keys: RoundKeys | None, n: int, first: Any, count: int) -> jax.Array:
+        """Example ids of full batches first … first + count − 1, int32 [count, rows]; what lies beyond the last is any.
+
+        With shards, each batch's rows shard by shard.
+        """
+        each = self.slices(n).rows // self.shards
+        ids = self._rounds(keys, n, first * each, count * each)
+        return ids.reshape(self.shards, count, each).swapaxes(0, 1).reshape(count, self.shards * each)
+
+    def last(self, keys: RoundKeys | None, n: int) -> tuple[jax.Array, ...]:
+        """Example ids of the smaller last batch, if there is one; with shards, of its rows on them and of the others.
+
+        A tuple of none to two int32 arrays.
+        """
+        slices, slots = self.slices(n), n // self.shards
+        first = slices.full * (slices.rows // self.shards)
+        if not slices.remainder:
+            return ()
+        parts = self._rounds(keys, n, first, slots - first), jnp.arange(slots * self.shards, n, dtype=jnp.int32)
+        return tuple(part.ravel() for part in parts if part.size)
+
+    def _rounds(self, keys: RoundKeys | None, n: int, first: Any, count: int) -> jax.Array:
+        """Example ids at these places of every shard's order, int32 [shards, count]."""
+        slots = n // self.shards
+        places = jnp.minimum(first + jnp.arange(count, dtype=jnp.int32), slots - 1)
+        shards = jnp.arange(self.shards, dtype=jnp.int32)[:, None]
+        if keys is None:
+            return places[None] * self.shards + shards
         if self.shards == 1:
-            ids = self.ids(keys, n, 0, slices.seen)
-            return jnp.arange(slices.seen, dtype=jnp.int32) if ids is None else ids
-        slots, each = n // self.shards, slices.rows // self.shards
-        rounds = jnp.broadcast_to(jnp.arange(slots, dtype=jnp.int32), (self.shards, slots))
-        if keys is not None:
-            rounds = jax.vmap(lambda r, k: shuffled(r, slots, k))(rounds, keys)
-        ids = rounds * self.shards + jnp.arange(self.shards, dtype=jnp.int32)[:, None]
-        whole = ids[:, : slices.full * each].reshape(self.shards, slices.full, each).swapaxes(0, 1)
-        last = [ids[:, slices.full * each :].ravel(), jnp.arange(slots * self.shards, n, dtype=jnp.int32)]
-        return jnp.concatenate([whole.ravel(), *(last if slices.remainder else [])])
+            return shuffled(places, n, keys)[None]
+        return jax.vmap(lambda key: shuffled(places, slots, key))(keys) * self.shards + shards
 
 
 class Slices(NamedTuple):
