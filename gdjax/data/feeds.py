@@ -16,6 +16,7 @@ from gdjax.data.meshes import over, row_axis, row_devices, spread
 from gdjax.data.regimes import Regime, Slices
 from gdjax.data.rows import ShardedRows, dealt
 from gdjax.data.shuffling import RoundKeys, shuffled
+from gdjax.data.windows import Window
 from gdjax.types import Batch
 
 Parts = tuple[tuple[Batch, int], ...]
@@ -130,19 +131,44 @@ class ShardedFeed:
         return batch if self.mesh is None else with_sharding_constraint(batch, over(self.mesh, row_axis(self.mesh)))
 
 
+@dataclasses.dataclass(frozen=True)
+class WindowFeed:
+    """The batches of a part of an epoch, gathered on the host."""
+
+    slices: Slices
+    window: Window
+    mesh: Mesh | None
+
+    def block(self, first: Any, batches: int) -> Callable[[Any], Parts]:
+        """Full batches first … first + batches − 1, of which the window has some; gives batch i of those."""
+
+        def batch(i: Any) -> Parts:
+            place = i - self.window.first
+            rows = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, place, keepdims=False), self.window.batches)
+            return ((_as_it_lies(rows, i, self.mesh), self.slices.rows),)
+
+        return batch
+
+    def last(self) -> Parts:
+        """The remainder batch."""
+        return tuple((part, jax.tree.leaves(part)[0].shape[0]) for part in self.window.last)
+
+
 def feed(
     regime: Regime, slices: Slices, data: Any, order: jax.Array, epoch: Any, mesh: Mesh | None = None
-) -> Feed | ShardedFeed:
+) -> Feed | ShardedFeed | WindowFeed:
     """An epoch's batches.
 
     Args:
       regime: how the epoch is sliced.
       slices: those of this dataset.
-      data: a pytree of arrays with a common leading axis; or, of a regime with shards, rows dealt out.
+      data: a pytree of arrays with a common leading axis; or, of a regime with shards, rows dealt out; or a window.
       order: the run's key of that name.
       epoch: which, an integer scalar, may be traced.
       mesh: the devices that share the rows of a batch, where their number divides it.
     """
+    if isinstance(data, Window):
+        return WindowFeed(slices, data, mesh)
     keys = regime.keys(order, slices.examples, epoch)
     if regime.shards > 1:
         return ShardedFeed(regime, slices, dealt(data, regime.shards), keys, mesh)

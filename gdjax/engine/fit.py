@@ -3,6 +3,7 @@
 Between chunks, and only there, the host looks: validation, metrics, progress, Ctrl-C.
 """
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -16,6 +17,8 @@ import numpy as np
 from gdjax import checks
 from gdjax.data.placement import placed
 from gdjax.data.regimes import Regime
+from gdjax.data.streams import Stream
+from gdjax.data.windows import Reader, Resident
 from gdjax.engine.averaging import averaged
 from gdjax.engine.evaluation import evaluate, judges_of
 from gdjax.engine.history import History, Recorder
@@ -56,12 +59,20 @@ class Result:
         return self.state.average
 
 
-class NonFiniteError(FloatingPointError):
-    """A step whose loss, gradient or new parameters were not finite; `result` holds the run up to it."""
+class _EndedError(Exception):
+    """A run that had to end; `result` holds it."""
 
     def __init__(self, message: str, result: Result) -> None:
         super().__init__(message)
         self.result = result
+
+
+class NonFiniteError(_EndedError, FloatingPointError):
+    """A step whose loss, gradient or new parameters were not finite; `result` holds the run up to it."""
+
+
+class StreamError(_EndedError, RuntimeError):
+    """Rows of a stream that could not be read or were not finite; `result` holds the run up to them."""
 
 
 @functools.partial(SmallJit, static_argnums=(4,), donate_argnums=(1,))
@@ -82,7 +93,7 @@ _evaluate = jax.jit(evaluate, static_argnames=("loss", "metrics"))
 def fit(
     loss_fn: LossFn,
     params: Params,
-    data: Batch,
+    data: Batch | Stream,
     *,
     optimizer: Any,
     regime: Regime,
@@ -110,7 +121,7 @@ def fit(
       loss_fn: `loss_fn(params, batch) -> scalar`, the mean over the batch's rows; see `gdjax.training`.
       params: a pytree whose inexact arrays train (other leaves are held), or a function `init_fn(key)`.
         The caller's arrays are left alone.
-      data: a pytree of arrays with a common leading axis, one row an example.
+      data: a pytree of arrays with a common leading axis, one row an example; or `gdjax.stream` of what is too large.
       optimizer: a transform of gdjax or optax.
       regime: `full_batch()`, `stochastic()` or `mini_batch(batch_size)`.
       epochs: how many the run shall have in all, at least 0.
@@ -119,7 +130,7 @@ def fit(
       model_state: the model state to start from, for a loss that takes one.
       validation: data like `data`; the loss on it is computed after each epoch, and is what plateaus judge.
       metrics: {name: function of (params, batch)}, computed after each epoch on the validation data, or on
-        the training data where there is none.
+        the training data where there is none; a stream of them must have some.
       record: `record(params, gradients, updates, optimizer_state) -> {name: array}`, columns for each step.
       average: a filter such as `transforms.ema(0.999)` under which the parameters are averaged, debiased, and
         evaluated beside them; see `gdjax.training`.
@@ -137,6 +148,7 @@ def fit(
     Raises:
       ValueError, TypeError: before anything is compiled, if an argument is wrong.
       NonFiniteError: under `non_finite="raise"`, naming epoch and step; its `result` is what was trained before.
+      StreamError: if rows of a stream cannot be read, or are not finite, after the run has begun; likewise.
 
     >>> import jax.numpy as jnp, gdjax
     >>> x = jnp.arange(8.0)
@@ -151,11 +163,17 @@ def fit(
         mesh=mesh, shard_optimizer_state=shard_optimizer_state,
     )  # fmt: skip
     epochs = checks.integer("epochs", epochs, least=0)
-    per_epoch = regime.steps_per_epoch(checks.rows("data", data))
+    per_epoch = regime.steps_per_epoch(len(data) if isinstance(data, Stream) else checks.rows("data", data))
     if epochs * per_epoch >= 2**31:
         raise ValueError(f"`epochs` must leave the run below 2**31 steps, got {epochs} epochs of {per_epoch} steps.")
     judges = judges_of(metrics)
-    data, validation = placed(data, regime=regime, mesh=mesh, validation=validation, check_finite=check_finite)
+    if judges and validation is None and isinstance(data, Stream):
+        raise ValueError("`metrics` must come with `validation` data where `data` is a stream, got none.")
+    lying = functools.partial(placed, regime=regime, mesh=mesh, validation=validation, check_finite=check_finite)
+    if isinstance(data, Stream):
+        _, validation = lying(data.example)
+    else:
+        data, validation = lying(data)
     if state is None:
         state = run.init(params, seed, model_state=model_state)
     else:
@@ -173,17 +191,31 @@ def fit(
 
     recorder = Recorder()
     step, total = int(state.epoch) * per_epoch + int(state.step), epochs * per_epoch
+    supply = Resident(data, total)
+    if isinstance(data, Stream):
+        supply = Reader(data, regime, state.keys.order, run.mesh, total=total, check_finite=check_finite)
     capacity = RECORD_STEPS if record is None else RECORD_STEPS_OF_USERS
-    chunk, made, bad_step = 1, 0, None
-    steps = advance.chosen(run, state, data, total, capacity)
-    with interruptible() as interrupted, progress_bar(epochs, step / per_epoch, unit="epochs", shown=progress) as bar:
+    chunk, made, bad_step, unread = 1, 0, None, None
+    with (
+        contextlib.closing(supply),
+        interruptible() as interrupted,
+        progress_bar(epochs, step / per_epoch, unit="epochs", shown=progress) as bar,
+    ):
         bar.say("compiling")
+        steps = advance.chosen(run, state, supply.at(step)[0], total, capacity)
         while step < total and not interrupted():
-            stop = min(total, step + min(chunk, capacity))
+            try:
+                given, until = supply.at(step)
+            except Exception as error:
+                if not recorder.chunks:
+                    raise
+                unread = error
+                break
+            stop = min(total, step + min(chunk, capacity), until)
             if looks:
                 stop = min(stop, (step // per_epoch + 1) * per_epoch)
             started = time.perf_counter()
-            state, rows = steps(run, state, data, stop, capacity)
+            state, rows = steps(run, state, given, stop, capacity)
             recorder.add(rows, step, per_epoch)
             seconds, made = time.perf_counter() - started, stop - step
             chunk = _next_chunk(chunk, made, seconds)
@@ -205,6 +237,13 @@ def fit(
             bar.reach(step / per_epoch, recorder.last_loss)
         ended_early = step < total
     history = recorder.history(tuple(metrics or ()), validated=validation is not None, averaged=average is not None)
+    if unread is not None:
+        epoch, step_of_epoch = divmod(step, per_epoch)
+        raise StreamError(
+            f"`data` must give its rows, but at epoch {epoch}, step {step_of_epoch} (both counted from 0): {unread} "
+            "`.result` holds the run before it.",
+            Result(state.params, state, history, ended_early),
+        ) from unread
     if bad_step is None:
         return Result(state.params, state, history, ended_early)
     epoch, step_of_epoch = divmod(step - made + bad_step, per_epoch)

@@ -17,11 +17,12 @@ import optax
 from jax.sharding import Mesh
 
 from gdjax import checks
-from gdjax.data.feeds import Feed, Parts, ShardedFeed, feed
+from gdjax.data.feeds import Feed, Parts, ShardedFeed, WindowFeed, feed
 from gdjax.data.meshes import automatic, laid, over
 from gdjax.data.placement import check_shards
 from gdjax.data.regimes import Regime, RunKeys, Slices, run_keys
 from gdjax.data.rows import count_rows, dealt
+from gdjax.data.windows import Window
 from gdjax.dtypes import float_dtype
 from gdjax.engine.averaging import averaged, averaging, started
 from gdjax.engine.loss import Callee, callee, mean_loss
@@ -317,9 +318,12 @@ class Training:
     def _dealt(self, data: Batch) -> Batch:
         """The data, dealt out where the regime has shards; better done before, and once, by `gdjax.data.placed`."""
         check_shards(self.regime.shards, self.mesh)
-        return dealt(data, self.regime.shards) if self.regime.shards > 1 else data
+        return dealt(data, self.regime.shards) if self.regime.shards > 1 and not isinstance(data, Window) else data
 
     def _slices(self, data: Batch) -> Slices:
+        if isinstance(data, Window):
+            slices = self.regime.slices(data.examples)
+            return slices._replace(block=slices.full)
         n = count_rows(data)
         return self.regime.slices(n, sum(math.prod(np.shape(x)) * x.dtype.itemsize for x in jax.tree.leaves(data)) // n)
 
@@ -333,7 +337,7 @@ class Training:
             columns["recorded"] = {"skipped": jax.ShapeDtypeStruct((), jnp.int32)}
         return jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), columns)
 
-    def _stepper(self, state: TrainingState, data: Batch) -> tuple[Callable, Feed | ShardedFeed]:
+    def _stepper(self, state: TrainingState, data: Batch) -> tuple[Callable, Feed | ShardedFeed | WindowFeed]:
         """The epoch's steps and batches: `advance(moving, i, parts) -> (moving, record row)` makes step i."""
         slices, sharding = self._slices(data), state.sharding
         mesh = None if sharding is None else sharding.mesh

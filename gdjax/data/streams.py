@@ -1,0 +1,102 @@
+"""A dataset larger than memory, read as the run goes.
+
+`fit` reads the rows of the next steps while the devices compute these: the same examples in the same batches as of
+arrays in memory, since an epoch's order is computed and needs no pass over the data.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from gdjax import checks
+from gdjax.types import Batch
+
+
+class Stream:
+    """Rows that are read when they are wanted; see `stream`."""
+
+    def __init__(self, source: Any) -> None:
+        self.arrays = None if _is_source(source) else jax.tree.map(np.asarray, source)
+        self.source = source
+        if self.arrays is not None:
+            self.rows = checks.rows("source", self.arrays)
+        else:
+            self.rows = checks.integer("len(source)", len(source), least=1)
+            self.structure, self.like = self._item(0)
+
+    @functools.cached_property
+    def example(self) -> Batch:
+        """The first row alone, arrays [1, ...]."""
+        return self.read(np.zeros(1, int))
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __repr__(self) -> str:
+        return f"Stream({self.rows:,} rows)"
+
+    def read(self, ids: np.ndarray) -> Batch:
+        """The rows of these ids, arrays [ids, ...] in memory, in the types that JAX will have them in.
+
+        Raises:
+          ValueError, TypeError: if examples are not alike, or no numbers, or too large for JAX's types.
+        """
+        many = self.arrays is not None
+        rows = jax.tree.map(lambda leaf: leaf[ids], self.arrays) if many else self._gathered(ids)
+        checks.representable("source", rows)
+        return jax.tree.map(lambda leaf: np.asarray(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype)), rows)
+
+    def _gathered(self, ids: np.ndarray) -> Batch:
+        """One example after the other, into arrays made for them."""
+        columns = [np.empty((len(ids), *leaf.shape), leaf.dtype) for leaf in self.like]
+        for place, number in enumerate(ids.tolist()):
+            structure, leaves = self._item(number)
+            if structure != self.structure:
+                raise ValueError(
+                    f"`source[{number}]` must have the structure of `source[0]`, {self.structure}, got {structure}."
+                )
+            for column, leaf, like in zip(columns, leaves, self.like, strict=True):
+                if (leaf.shape, leaf.dtype) != (like.shape, like.dtype):
+                    raise ValueError(
+                        f"`source[{number}]` must have the shapes and types of `source[0]`, {like.shape} of "
+                        f"{like.dtype}, got {leaf.shape} of {leaf.dtype}."
+                    )
+                column[place] = leaf
+        return jax.tree.unflatten(self.structure, columns)
+
+    def _item(self, number: int) -> tuple[Any, list[np.ndarray]]:
+        """An example's structure and its leaves, arrays without an axis of examples."""
+        leaves, structure = jax.tree_util.tree_flatten_with_path(self.source[number])
+        for path, leaf in leaves:
+            checks.array_like(checks.path_name(f"source[{number}]", path), leaf)
+        return structure, [np.asarray(leaf) for _, leaf in leaves]
+
+
+def stream(source: Any) -> Stream:
+    """A dataset for `fit` that stays where it is, on a disk for instance, and of which only the next rows are read.
+
+    Reading goes on in a thread while the devices compute. The order of examples, and so the run, is that of the same
+    rows as arrays. With several processes each reads the rows of its own devices alone.
+
+    Args:
+      source: a pytree of arrays that need not be in memory, such as `np.memmap`, with a common leading axis (rows are
+        then read many at a time); or anything with `len(source)` and `source[i]`, which gives example i as a pytree of
+        arrays or numbers, all of the same shapes and types: a data source of grain, a dataset of PyTorch, a class
+        that decodes files.
+
+    Raises:
+      ValueError, TypeError: if it has no rows, its arrays don't fit together, or examples are no numbers.
+
+    >>> import gdjax, numpy as np
+    >>> stream({"x": np.zeros((1000, 3)), "y": np.zeros(1000)})
+    Stream(1,000 rows)
+    """
+    return Stream(source)
+
+
+def _is_source(source: Any) -> bool:
+    """Whether examples are asked for one by one."""
+    container = isinstance(source, dict | list | tuple | np.ndarray | jax.Array) or hasattr(source, "__array__")
+    return not container and hasattr(source, "__len__") and hasattr(source, "__getitem__")

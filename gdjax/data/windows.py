@@ -1,0 +1,179 @@
+"""Windows on a stream: the batches of the next steps on the devices, and the thread that reads ahead."""
+
+import contextlib
+import dataclasses
+import functools
+import queue
+import threading
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, SingleDeviceSharding
+
+from gdjax import checks
+from gdjax.data.meshes import over, row_axis, row_devices
+from gdjax.data.regimes import Regime
+from gdjax.data.streams import Stream
+from gdjax.types import Batch
+
+WINDOW_BYTES = 2**25
+"""Of a window. Four are in memory at most: one trained on, one before it, one that waits and one that is read."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Some of an epoch's batches."""
+
+    batches: Batch
+    """Arrays [batches, rows, ...], full batches in their order; zeros beyond the epoch's end."""
+    last: tuple[Batch, ...]
+    """The smaller last batch as parts [rows, ...]; read where the window ends the epoch, zeros before."""
+    first: jax.Array
+    """Which batch of the epoch the first one is, int32, shape ()."""
+    examples: int = dataclasses.field(metadata={"static": True})
+    """Of the whole dataset."""
+
+
+class Resident:
+    """Data that the devices hold."""
+
+    def __init__(self, data: Any, total: int) -> None:
+        self.data, self.total = data, total
+
+    def at(self, step: int) -> tuple[Any, int]:
+        """(what the steps from this one on are given, the step that needs more)."""
+        return self.data, self.total
+
+    def close(self) -> None:
+        """Nothing is to be done."""
+
+
+class Reader:
+    """Windows on a stream, each read while the one before it is trained on.
+
+    Args:
+      stream: the data.
+      regime: how an epoch of them is sliced.
+      order: the run's key of that name.
+      mesh: the devices that share the rows of a batch, where their number divides it.
+      total: steps of the run; nothing is read for later ones.
+      check_finite: refuse NaN and infinite numbers, as they are read.
+    """
+
+    def __init__(
+        self, stream: Stream, regime: Regime, order: jax.Array, mesh: Mesh | None, *, total: int, check_finite: bool
+    ) -> None:
+        self.stream, self.regime, self.mesh = stream, regime, mesh
+        self.total, self.check_finite = total, check_finite
+        self.order = np.asarray(jax.random.key_data(order)), jax.random.key_impl(order)
+        self.slices = regime.slices(len(stream))
+        batch_bytes = self.slices.rows * sum(leaf.nbytes for leaf in jax.tree.leaves(stream.example))
+        self.capacity = min(self.slices.full, max(1, WINDOW_BYTES // max(batch_bytes, 1)))
+        self.held: tuple[Window | None, int, int] = (None, 0, 0)
+        self.found: queue.Queue = queue.Queue(maxsize=1)
+        self.closed = threading.Event()
+        self.thread: threading.Thread | None = None
+
+    def at(self, step: int) -> tuple[Any, int]:
+        """(the window that the step lies in, the step that needs the next); to be asked in the order of steps."""
+        window, first, end = self.held
+        if window is None or not first <= step < end:
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._read_on, args=(step,), daemon=True)
+                self.thread.start()
+            found = self.found.get()
+            if isinstance(found, Exception):
+                raise found
+            self.held = found
+            window, _, end = found
+        return window, end
+
+    def close(self) -> None:
+        """Read no more."""
+        self.closed.set()
+        while self.thread is not None and self.thread.is_alive():
+            with contextlib.suppress(queue.Empty):
+                self.found.get_nowait()
+            self.thread.join(timeout=0.01)
+
+    def _read_on(self, step: int) -> None:
+        """Window after window, until nobody wants them; what goes wrong is told where they are asked for."""
+        with jax.default_device(_host()):
+            while not self.closed.is_set():
+                try:
+                    found = self._window(step)
+                except Exception as error:
+                    self.found.put(error)
+                    return
+                self.found.put(found)
+                step = found[2]
+                if step >= self.total:
+                    return
+
+    def _window(self, step: int) -> tuple[Window, int, int]:
+        """(the window from this step on, its first step, the one after its last)."""
+        epoch, first = divmod(step, self.slices.steps)
+        words, impl = self.order
+        ids, last = _ids(words, epoch, first, self.regime, len(self.stream), self.capacity, impl)
+        wanted = max(0, min(self.capacity, self.slices.full - first))
+        at_end = first + wanted >= self.slices.full
+        window = Window(
+            self._laid(np.asarray(ids), 1, wanted),
+            tuple(self._laid(np.asarray(part), 0, len(part) if at_end else 0) for part in last),
+            jax.device_put(np.int32(first), self._place(())),
+            len(self.stream),
+        )
+        return window, step, step - first + (self.slices.steps if at_end else first + wanted)
+
+    def _place(self, shape: tuple[int, ...], axis: int | None = None) -> jax.sharding.Sharding:
+        """Where arrays lie whose `axis` are a batch's rows: there divided, where the devices divide them."""
+        if self.mesh is None:
+            return SingleDeviceSharding(jax.local_devices()[0])
+        if axis is None or shape[axis] % row_devices(self.mesh):
+            return over(self.mesh)
+        return over(self.mesh, *[None] * axis, row_axis(self.mesh))
+
+    def _laid(self, ids: np.ndarray, axis: int, wanted: int) -> Batch:
+        """The rows of these ids, arrays [*ids.shape, ...]; every device's own are read, and each once."""
+        sharding, read = self._place(ids.shape, axis), {}
+        devices = sharding.addressable_devices_indices_map(ids.shape)
+        for index in devices.values():
+            if str(index) not in read:
+                read[str(index)] = self._rows(ids[index], wanted)
+
+        def whole(*leaves: np.ndarray) -> jax.Array:
+            of = dict(zip(read, leaves, strict=True))
+            parts = [jax.device_put(of[str(index)], device) for device, index in devices.items()]
+            shape = (*ids.shape, *leaves[0].shape[ids.ndim :])
+            return jax.make_array_from_single_device_arrays(shape, sharding, parts)
+
+        return jax.tree.map(whole, *read.values())
+
+    def _rows(self, ids: np.ndarray, wanted: int) -> Batch:
+        """Rows of as many of the ids as are wanted; zeros in place of the others."""
+        rows = self.stream.read(ids[:wanted].ravel())
+        if self.check_finite:
+            checks.finite("data", rows, hint="`check_finite=False` turns this check off")
+
+        def whole(leaf: np.ndarray) -> np.ndarray:
+            leaf = leaf.reshape(*ids[:wanted].shape, *leaf.shape[1:])
+            missing = len(ids) - len(leaf)
+            return np.concatenate([leaf, np.zeros((missing, *leaf.shape[1:]), leaf.dtype)]) if missing else leaf
+
+        return jax.tree.map(whole, rows)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4, 5, 6))
+def _ids(words: Any, epoch: Any, first: Any, regime: Regime, n: int, batches: int, impl: Any) -> tuple:
+    """(ids of so many full batches from the first on, those of the last batch's parts)."""
+    keys = regime.keys(jax.random.wrap_key_data(words, impl=impl), n, epoch)
+    return regime.batches(keys, n, first, batches), regime.last(keys, n)
+
+
+def _host() -> jax.Device | None:
+    """The CPU, so that a device that trains is not asked for ids; None where JAX is told to use no CPU."""
+    with contextlib.suppress(RuntimeError):
+        return jax.local_devices(backend="cpu")[0]
+    return None
