@@ -5,6 +5,7 @@ arrays in memory, since an epoch's order is computed and needs no pass over the 
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -18,7 +19,9 @@ class Stream:
     """Rows that are read when they are wanted; see `stream`."""
 
     def __init__(self, source: Any) -> None:
-        self.arrays = None if _is_source(source) else jax.tree.map(np.asarray, source)
+        known = np.ndarray, jax.Array
+        in_memory = functools.partial(jax.tree.map, lambda x: np.asarray(x) if isinstance(x, known) else x)
+        self.arrays = None if _is_source(source) else in_memory(source)
         self.source = source
         if self.arrays is not None:
             self.rows = checks.rows("source", self.arrays)
@@ -44,13 +47,13 @@ class Stream:
           ValueError, TypeError: if examples are not alike, or no numbers, or too large for JAX's types.
         """
         many = self.arrays is not None
-        rows = jax.tree.map(lambda leaf: leaf[ids], self.arrays) if many else self._gathered(ids)
+        rows = jax.tree.map(functools.partial(_taken, ids), self.arrays) if many else self._gathered(ids)
         checks.representable("source", rows)
         return jax.tree.map(lambda leaf: np.asarray(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype)), rows)
 
     def _gathered(self, ids: np.ndarray) -> Batch:
         """One example after the other, into arrays made for them."""
-        columns = [np.empty((len(ids), *leaf.shape), leaf.dtype) for leaf in self.like]
+        columns = [_made((len(ids), *leaf.shape), leaf.dtype) for leaf in self.like]
         for place, number in enumerate(ids.tolist()):
             structure, leaves = self._item(number)
             if structure != self.structure:
@@ -81,8 +84,8 @@ def stream(source: Any) -> Stream:
     rows as arrays. With several processes each reads the rows of its own devices alone.
 
     Args:
-      source: a pytree of arrays that need not be in memory, such as `np.memmap`, with a common leading axis (rows are
-        then read many at a time); or anything with `len(source)` and `source[i]`, which gives example i as a pytree of
+      source: a pytree of arrays that need not be in memory, with a common leading axis: `np.memmap`, of which rows are
+        read many at a time, or arrays of HDF5 and the like, of which they are read one by one; or anything with `len(source)` and `source[i]`, which gives example i as a pytree of
         arrays or numbers, all of the same shapes and types: a data source of grain, a dataset of PyTorch, a class
         that decodes files.
 
@@ -98,5 +101,26 @@ def stream(source: Any) -> Stream:
 
 def _is_source(source: Any) -> bool:
     """Whether examples are asked for one by one."""
-    container = isinstance(source, dict | list | tuple | np.ndarray | jax.Array) or hasattr(source, "__array__")
-    return not container and hasattr(source, "__len__") and hasattr(source, "__getitem__")
+    arrays = isinstance(source, dict | list | tuple) or hasattr(source, "shape")
+    return not arrays and hasattr(source, "__len__") and hasattr(source, "__getitem__")
+
+
+def _taken(ids: np.ndarray, leaf: Any) -> np.ndarray:
+    """These rows of an array."""
+    rows = _made((len(ids), *leaf.shape[1:]), leaf.dtype)
+    if not isinstance(leaf, np.ndarray):
+        for place, number in enumerate(ids.tolist()):
+            rows[place] = leaf[number]
+    elif leaf.flags.c_contiguous and leaf.flags.aligned and leaf.dtype.isnative:
+        np.take(leaf, ids, axis=0, out=rows, mode="clip")
+    else:  # of which `take` would make a copy first, of all rows
+        rows[...] = leaf[ids]
+    return rows
+
+
+def _made(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array to be filled, where a CPU device can use it as it lies: at a multiple of 64 bytes."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].view(dtype.newbyteorder("=")).reshape(shape)

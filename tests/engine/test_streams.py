@@ -2,6 +2,7 @@
 
 import functools
 
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,7 +102,6 @@ def test_anything_with_a_length_and_items_is_a_source():
 
 
 def test_lists_of_grain_are_sources():
-    grain = pytest.importorskip("grain")
     source = grain.MapDataset.source(Examples(table()))
     same(resident("mini"), run(gdjax.stream(source)))
 
@@ -112,6 +112,37 @@ def test_files_mapped_into_memory_are_read(tmp_path):
         np.save(tmp_path / f"{name}.npy", column)
         mapped[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
     same(resident("mini"), run(gdjax.stream(mapped)))
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_arrays_that_lie_otherwise_are_read_alike(dtype, stride):
+    data = table()
+    wide = np.zeros((ROWS * stride, FEATURES), dtype)
+    wide[::stride] = data["x"]
+    same(resident("mini"), run(gdjax.stream({**data, "x": wide[::stride]})))
+
+
+def test_arrays_of_other_libraries_are_read_row_by_row():
+    class OnDisk:
+        """As an array of HDF5, which takes no list of rows in any order."""
+
+        def __init__(self, array):
+            self.array, self.shape, self.dtype, self.ndim = array, array.shape, array.dtype, array.ndim
+
+        def __len__(self):
+            return len(self.array)
+
+        def __getitem__(self, i):
+            assert isinstance(i, int)
+            return self.array[i]
+
+        def __array__(self, *args, **others):
+            raise MemoryError("all of it is too much.")
+
+    data = table()
+    same(resident("mini"), run(gdjax.stream({**data, "x": OnDisk(data["x"])})))
+    assert len(gdjax.stream(OnDisk(data["x"]))) == ROWS
 
 
 @pytest.mark.parametrize("cut", [1, 3])
