@@ -11,7 +11,7 @@ import optax
 import pytest
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
-EXAMPLE, ALGEBRA, MODEL, MORE, SWEEP, ANSWERS, LOOP = (
+EXAMPLE, ALGEBRA, MODEL, DEVICES, MORE, SWEEP, ANSWERS, LOOP = (
     "\n".join(line.removeprefix(indent) for line in code.splitlines())
     for indent, code in re.findall(r"^( *)```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 )
@@ -52,6 +52,14 @@ def test_model_with_dropout(example):
     assert history.validation_loss.shape == (30,)
     assert history.validation_loss[-1] < history.validation_loss[0]
     np.testing.assert_allclose(history.learning_rate[[0, 20, 40]], [1e-3, 5e-4, 2.5e-4], rtol=1e-6)
+
+
+def test_many_devices(example):
+    names = example | {"print": lambda plan: printed.append(str(plan))}
+    printed = []
+    exec(DEVICES, names)
+    assert names["result"].history.loss.shape == (20,)
+    assert "8 cpu devices; mini_batch(64, shards=8)" in printed[0]
 
 
 def test_what_a_run_can_also_do(example):

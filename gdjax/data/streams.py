@@ -85,9 +85,9 @@ def stream(source: Any) -> Stream:
 
     Args:
       source: a pytree of arrays that need not be in memory, with a common leading axis: `np.memmap`, of which rows are
-        read many at a time, or arrays of HDF5 and the like, of which they are read one by one; or anything with `len(source)` and `source[i]`, which gives example i as a pytree of
-        arrays or numbers, all of the same shapes and types: a data source of grain, a dataset of PyTorch, a class
-        that decodes files.
+        read many at a time, or arrays of HDF5 and the like, of which they are read one by one; or anything with
+        `len(source)` and `source[i]`, which gives example i as a pytree of arrays or numbers, all of the same shapes
+        and types: a data source of grain, a dataset of PyTorch, a class that decodes files.
 
     Raises:
       ValueError, TypeError: if it has no rows, its arrays don't fit together, or examples are no numbers.
