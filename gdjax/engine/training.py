@@ -305,15 +305,16 @@ class Training:
         state = lying(state.sharding, state, Sharding.of)  # so that the next call finds it as this one did
         return state, lying(state.sharding, Record(count=position - begin, **columns), Sharding.copies)
 
-    def first_step(self, state: TrainingState, data: Batch) -> tuple[tuple, dict]:
+    def first_step(self, state: TrainingState, data: Batch) -> tuple[TrainingState, dict]:
         """The first step of an epoch alone, for those who want to see what a step takes.
 
         Returns:
-          (the parts of the state that a step changes, its row of the record).
+          (the state after it, in which it is not counted, its row of the record).
         """
         data = self._dealt(data)
         advance, feed = self._stepper(state, data)
-        return advance(_moving(state), 0, feed.block(0, 1)(0) if feed.slices.full else feed.last())
+        moving, row = advance(_moving(state), 0, feed.block(0, 1)(0) if feed.slices.full else feed.last())
+        return state._replace(**moving._asdict()), row
 
     def _dealt(self, data: Batch) -> Batch:
         """The data, dealt out where the regime has shards; better done before, and once, by `gdjax.data.placed`."""

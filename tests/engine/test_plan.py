@@ -95,11 +95,12 @@ def test_the_least_change_that_fits_is_advised(monkeypatch):
 
 
 def test_a_smaller_batch_is_advised(monkeypatch):
-    large, small = planned(regime=gdjax.full_batch()), planned(regime=gdjax.mini_batch(24))
+    many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((2**14, *x.shape[1:]), x.dtype), DATA)
+    large, small = planned(data=many, regime=gdjax.full_batch()), planned(data=many, regime=gdjax.mini_batch(64))
     monkeypatch.setattr(plan, "memory_of", lambda device: (large.total + small.total) // 2)
-    (advice,) = planned(regime=gdjax.full_batch()).advice
+    (advice,) = planned(data=many, regime=gdjax.full_batch()).advice
     size = int(advice.split("batches of ")[1].split()[0])
-    assert planned(regime=gdjax.mini_batch(size)).fits
+    assert planned(data=many, regime=gdjax.mini_batch(size)).fits
 
 
 def test_a_cpus_memory_is_divided_among_its_devices():
