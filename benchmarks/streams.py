@@ -3,14 +3,14 @@
     python -m benchmarks.streams --folder /a/disk     # 8 GiB; needs as much room there
     python -m benchmarks.streams --quick              # does it run? 64 MiB, in a temporary folder
 
-One epoch of mini-batches over a file of rows mapped into memory, each process by itself; beside it epochs of a part of
-the rows in memory. Linux only: the process's own pages are what /proc counts as anonymous.
+The second epoch of mini-batches over a file of rows mapped into memory, each process by itself; beside it epochs of a
+part of the rows in memory. The page cache then holds what of the file it has room for. Linux only: the process's own
+pages are what /proc counts as anonymous.
 """
 
 import argparse
 import functools
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -91,14 +91,6 @@ def measured(kind: str, folder: pathlib.Path, part: int) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def forget(folder: pathlib.Path) -> None:
-    """Drop the files from the page cache."""
-    for name in "xy":
-        with (folder / f"{name}.npy").open("rb") as file:
-            os.fsync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,7 +98,6 @@ def main() -> None:
     parser.add_argument("--gib", type=float, default=8.0, help="of the file")
     parser.add_argument("--part", type=int, default=300_000, help="rows in memory beside it")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cold", action="store_true", help="forget what the page cache holds before each epoch")
     parser.add_argument("--quick", action="store_true", help="64 MiB, one round")
     parser.add_argument("--kind", choices=("stream", "memory"), help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -121,18 +112,13 @@ def main() -> None:
         print(f"{rows:,} rows of {ROW_BYTES:,} bytes, {size:g} GiB; batches of {BATCH}; 784-128-10, Adam")
         ratios = []
         for _ in range(rounds):
-            if given.cold:
-                forget(folder)
             stream, memory = measured("stream", folder, part), measured("memory", folder, part)
             ratios.append(stream["rows_a_second"] / memory["rows_a_second"])
             print(
                 f"stream {stream['rows_a_second']:>9,.0f} rows/s, anonymous {stream['anonymous'] / 2**20:,.0f} MiB; "
                 f"{part:,} rows in memory {memory['rows_a_second']:>9,.0f} rows/s; ratio {ratios[-1]:.2f}"
             )
-        state = "cold" if given.cold else "warm as far as memory allows"
-        print(
-            f"page cache {state}: {np.median(ratios):.2f} of the speed in memory ({min(ratios):.2f}–{max(ratios):.2f})"
-        )
+        print(f"{np.median(ratios):.2f} of the speed in memory ({min(ratios):.2f}–{max(ratios):.2f})")
 
 
 if __name__ == "__main__":

@@ -280,7 +280,16 @@ ENTRIES = {
 }
 OF_THESE = {"compare", "find_learning_rate", "plan", "successive_halving", "suggest_batch_size"}
 """They run the programs of others."""
-NO_PROGRAM = {"Budget", "NonFiniteError", "compile_small_loops", "log_uniform", "random_points", "uniform"}
+NO_PROGRAM = {
+    "Budget",
+    "NonFiniteError",
+    "StreamError",
+    "compile_small_loops",
+    "log_uniform",
+    "random_points",
+    "stream",
+    "uniform",
+}
 
 
 def test_every_public_entry_has_a_row():
