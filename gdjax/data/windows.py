@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from gdjax import checks
-from gdjax.data.meshes import over, row_axis, row_devices
+from gdjax.data.meshes import laid, over, row_axis, row_devices
 from gdjax.data.regimes import Regime
 from gdjax.data.streams import Stream
 from gdjax.types import Batch
@@ -122,7 +122,7 @@ class Reader:
         window = Window(
             self._laid(np.asarray(ids), 1, wanted),
             tuple(self._laid(np.asarray(part), 0, len(part) if at_end else 0) for part in last),
-            jax.device_put(np.int32(first), self._place(())),
+            laid(np.int32(first), self._place(())),  # `device_put` would ask other processes, here in a thread
             len(self.stream),
         )
         return window, step, step - first + (self.slices.steps if at_end else first + wanted)

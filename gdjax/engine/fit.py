@@ -24,6 +24,7 @@ from gdjax.engine.evaluation import evaluate, judges_of
 from gdjax.engine.history import History, Recorder
 from gdjax.engine.interrupt import interruptible
 from gdjax.engine.native import SmallJit
+from gdjax.engine.processes import agreed, leads
 from gdjax.engine.progress import progress_bar
 from gdjax.engine.training import Record, Training, TrainingState, training
 from gdjax.transforms.base import GradientTransformation
@@ -137,13 +138,15 @@ def fit(
       non_finite: what becomes of a step whose loss, gradient or new parameters are not finite: "keep" it, "skip" it
         whole, or "raise" after the chunk, with the last finite parameters; see `gdjax.training`.
       mesh: devices that share the rows of each batch, along the axis "data" or the only one; see `gdjax.training`.
-        Every device has a copy of the data; of a regime with `shards=` each holds some of the rows.
+        Every device has a copy of the data; of a regime with `shards=` each holds some of the rows. They may be those
+        of all processes that `jax.distributed` has joined, each of which makes the same call.
       shard_optimizer_state: spread the optimizer's state over these devices (ZeRO-1).
       progress: show a bar (needs tqdm).
       check_finite: refuse data with NaN or infinite numbers.
 
     Returns:
-      A `Result`. Ctrl-C ends the run after the chunk under way, and what is trained so far is returned.
+      A `Result`. Ctrl-C, in any process, ends the run after the chunk under way, and what is trained so far is
+      returned.
 
     Raises:
       ValueError, TypeError: before anything is compiled, if an argument is wrong.
@@ -195,22 +198,23 @@ def fit(
     if isinstance(data, Stream):
         supply = Reader(data, regime, state.keys.order, run.mesh, total=total, check_finite=check_finite)
     capacity = RECORD_STEPS if record is None else RECORD_STEPS_OF_USERS
-    chunk, made, bad_step, unread = 1, 0, None, None
+    chunk, made, bad_step, unread, steps = 1, 0, None, None, None
+    shown = progress and leads(run.mesh)
     with (
         contextlib.closing(supply),
         interruptible() as interrupted,
-        progress_bar(epochs, step / per_epoch, unit="epochs", shown=progress) as bar,
+        progress_bar(epochs, step / per_epoch, unit="epochs", shown=shown) as bar,
     ):
         bar.say("compiling")
-        steps = advance.chosen(run, state, supply.at(step)[0], total, capacity)
-        while step < total and not interrupted():
+        while step < total:
             try:
                 given, until = supply.at(step)
-            except Exception as error:
-                if not recorder.chunks:
-                    raise
-                unread = error
+            except Exception as error:  # what is trained so far is not lost by it
+                given, until, unread = None, step, error
+            chunk, stopped = agreed(run.mesh, chunk, stop=unread is not None or interrupted())
+            if stopped:
                 break
+            steps = steps or advance.chosen(run, state, given, total, capacity)
             stop = min(total, step + min(chunk, capacity), until)
             if looks:
                 stop = min(stop, (step // per_epoch + 1) * per_epoch)
@@ -237,6 +241,8 @@ def fit(
             bar.reach(step / per_epoch, recorder.last_loss)
         ended_early = step < total
     history = recorder.history(tuple(metrics or ()), validated=validation is not None, averaged=average is not None)
+    if unread is not None and not recorder.chunks:
+        raise unread
     if unread is not None:
         epoch, step_of_epoch = divmod(step, per_epoch)
         raise StreamError(
