@@ -54,6 +54,16 @@ def test_model_with_dropout(example):
     np.testing.assert_allclose(history.learning_rate[[0, 20, 40]], [1e-3, 5e-4, 2.5e-4], rtol=1e-6)
 
 
+def test_page_of_devices():
+    page = (README.parent / "docs" / "devices.md").read_text("utf-8")
+    names = {"print": lambda plan: printed.append(str(plan))}
+    printed = []
+    for code in re.findall(r"^```python\n(.*?)```", page, re.DOTALL | re.MULTILINE):
+        exec(code, names)
+    assert "8 cpu devices; mini_batch(512), 20 steps an epoch" in printed[0]
+    assert names["result"].history.loss.shape == (3,)
+
+
 def test_many_devices(example):
     names = example | {"print": lambda plan: printed.append(str(plan))}
     printed = []
