@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 ROWS = "data"
 """The axis of a mesh that rows lie along, where it has several."""
@@ -41,7 +41,7 @@ def over(mesh: Mesh, *axes: str | None) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*axes))
 
 
-def laid(leaf: Any, sharding: NamedSharding) -> jax.Array:
+def laid(leaf: Any, sharding: Sharding) -> jax.Array:
     """An array as it shall lie. Each process reads what its own devices hold of what lies in its memory.
 
     Args:
