@@ -19,15 +19,14 @@ class Stream:
     """Rows that are read when they are wanted; see `stream`."""
 
     def __init__(self, source: Any) -> None:
-        known = np.ndarray, jax.Array
-        in_memory = functools.partial(jax.tree.map, lambda x: np.asarray(x) if isinstance(x, known) else x)
-        self.arrays = None if _is_source(source) else in_memory(source)
-        self.source = source
-        if self.arrays is not None:
-            self.rows = checks.rows("source", self.arrays)
-        else:
+        self.source, self.one_by_one = source, _is_source(source)
+        if self.one_by_one:
             self.rows = checks.integer("len(source)", len(source), least=1)
             self.structure, self.like = self._item(0)
+        else:
+            self.rows = checks.rows("source", source)
+            known = np.ndarray, jax.Array
+            self.source = jax.tree.map(lambda x: np.asarray(x) if isinstance(x, known) else x, source)
 
     @functools.cached_property
     def example(self) -> Batch:
@@ -46,8 +45,7 @@ class Stream:
         Raises:
           ValueError, TypeError: if examples are not alike, or no numbers, or too large for JAX's types.
         """
-        many = self.arrays is not None
-        rows = jax.tree.map(functools.partial(_taken, ids), self.arrays) if many else self._gathered(ids)
+        rows = self._gathered(ids) if self.one_by_one else jax.tree.map(functools.partial(_taken, ids), self.source)
         checks.representable("source", rows)
         return jax.tree.map(lambda leaf: np.asarray(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype)), rows)
 

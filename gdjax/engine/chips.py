@@ -1,6 +1,7 @@
 """TPUs that nobody has to own: their devices, as their compiler knows them, and their memory."""
 
 import os
+import re
 
 import jax
 import numpy as np
@@ -21,13 +22,16 @@ ENVIRONMENT = {
 MEMORY = {
     "TPU v2": 8,
     "TPU v3": 16,
-    "TPU v4": 32,
+    "TPU v4": 16,
     "TPU v5 lite": 16,
     "TPU v5": 95,
     "TPU v6 lite": 32,
 }
-"""GiB of a device, by its kind. Source: the system architecture pages of Cloud TPU's documentation; a device of v2 and
-v3 is one of the two cores of a chip."""
+"""GiB of a device, by its kind, of which the compiler alone is there. Source: the system architecture pages of Cloud
+TPU's documentation; a device of v2, v3 and v4 is then one of the two cores of a chip."""
+
+FLAT = re.compile(r"v[56]e:(1|2|4|8|16)x(1|2|4|8|16)", re.IGNORECASE)
+"""Slices of the generations with two axes; given others, their compiler ends the process."""
 
 
 def topology(name: str) -> Mesh:
@@ -42,6 +46,10 @@ def topology(name: str) -> Mesh:
     """
     if not isinstance(name, str):
         raise TypeError(f"`topology` must be a name such as 'v5e:2x4', got {name!r}.")
+    if name.lower().startswith(("v5e", "v6e")) and not FLAT.fullmatch(name):
+        raise ValueError(
+            f"`topology` of v5e and v6e must have two sides of 1, 2, 4, 8 or 16 chips, as 'v5e:2x4', got '{name}'."
+        )
     jax.devices()  # this machine's own, before the compiler is told of another
     for variable, value in ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
@@ -60,11 +68,12 @@ def topology(name: str) -> Mesh:
 
 def memory_of(device: jax.Device) -> int | None:
     """Bytes that a device has for programs and data in all; None where nobody tells."""
-    if device.device_kind in MEMORY:
-        return MEMORY[device.device_kind] * 2**30
     if device.platform == "cpu":
         names = getattr(os, "sysconf_names", {})
         if not {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(names):
             return None
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // jax.local_device_count()
-    return (device.memory_stats() or {}).get("bytes_limit")
+    try:
+        return (device.memory_stats() or {})["bytes_limit"]
+    except (jax.errors.JaxRuntimeError, KeyError):  # a device of another process, or of nobody
+        return MEMORY[device.device_kind] * 2**30 if device.device_kind in MEMORY else None
