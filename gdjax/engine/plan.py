@@ -58,7 +58,8 @@ class Plan:
     bytes_accessed: float | None
     """Bytes that a step reads and writes in memory."""
     seconds: float | None
-    """A step's time by the compiler's own model, which leaves out what it has no model of; None where it has none."""
+    """A step's time by the compiler's own model, which leaves out the network, and what it has no model of; None where
+    it has none."""
     collectives: tuple[Collective, ...]
     """The exchanges of a step."""
     fits: bool
@@ -90,7 +91,8 @@ class Plan:
             ]
             lines += [] if self.collectives or self.devices == 1 else ["  no exchange with others"]
         if self.seconds is not None:
-            lines.append(f"  time             {_time(self.seconds):>10}  by the compiler's model, not measured")
+            apart = ", the network apart" if self.collectives else ""
+            lines.append(f"  time             {_time(self.seconds):>10}  by the compiler's model{apart}; not measured")
             lines.append(f"  an epoch         {_time(self.seconds * self.steps_per_epoch):>10}  likewise")
         lines += [f"- {line}" for line in self.advice]
         return "\n".join(lines)

@@ -31,20 +31,21 @@ def collectives(text: str) -> list[Collective]:
     """The exchanges of a compiled program, each once, from its text."""
     computations, entry = _computations(text)
     found: dict[Any, Collective] = {}
-    for name, loops in _reached(computations, entry).items():
+    for name, (loops, fused) in _reached(computations, entry).items():
         for line in computations[name]:
             match = _COLLECTIVE.search(line)
             if match is None:
                 continue
             shape, kind, start = match.groups()
-            sizes = [_bytes(*each) for each in _SHAPE.findall(shape)]
+            sizes = [_bytes(*each) for each in _SHAPE.findall(shape.replace("u32[]", ""))]  # which are the compiler's
             if start and kind != "all-reduce":
                 sizes = sizes[len(sizes) // 2 :]  # what goes in stands before what comes out
+            total = sum(sizes) * (_group(line) if kind == "reduce-scatter" else 1)
             kind = "reduce-scatter" if name.startswith(_FUSED) else kind
-            exchange = Collective(kind, sum(sizes), loops)
             channel = _CHANNEL.search(line)  # one exchange may be written several times, as parts of fused loops
-            source = line.partition("metadata={")[2].partition("}")[0]
-            found.setdefault((kind, exchange.bytes, channel.group(), source) if channel else line, exchange)
+            found.setdefault(
+                (kind, total, channel.group()) if channel and fused else line, Collective(kind, total, loops)
+            )
     return list(found.values())
 
 
@@ -71,17 +72,24 @@ def _computations(text: str) -> tuple[dict[str, list[str]], str]:
     return computations, entry
 
 
-def _reached(computations: dict[str, list[str]], entry: str) -> dict[str, int]:
-    """{computation: the loops that it stands in}."""
-    loops, waiting = {entry: 0}, [entry]
+def _reached(computations: dict[str, list[str]], entry: str) -> dict[str, tuple[int, bool]]:
+    """{computation: (the loops that it stands in, whether it is a part of a fusion)}."""
+    reached, waiting = {entry: (0, False)}, [entry]
     while waiting:
         name = waiting.pop()
         for word, called in _calls(computations[name]):
-            depth = loops[name] + (word == "body")
-            if called in computations and loops.get(called, -1) < depth:
-                loops[called] = depth
+            depth = reached[name][0] + (word == "body")
+            if called in computations and reached.get(called, (-1,))[0] < depth:
+                reached[called] = depth, word == "calls"
                 waiting.append(called)
-    return loops
+    return reached
+
+
+def _group(line: str) -> int:
+    """How many devices an exchange is among."""
+    listed = re.search(r"replica_groups=\{\{([\d,]+)\}", line)
+    counted = re.search(r"replica_groups=\[\d+,(\d+)\]", line)
+    return len(listed.group(1).split(",")) if listed else int(counted.group(1)) if counted else 1
 
 
 def _calls(lines: list[str]) -> Iterator[tuple[str, str]]:

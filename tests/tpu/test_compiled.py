@@ -109,7 +109,7 @@ def scattering(name):
 
 
 def test_the_compiler_scatters_over_eight_chips():
-    """Along two axes, of 4x4 chips or more, it adds up the whole instead, whoever asks."""
+    """On squares of 4x4 chips and more it adds up the whole instead, where a mesh has one axis."""
     assert scattering("v5e:2x4") == "reduce-scatter"
 
 
