@@ -66,7 +66,15 @@ def bytes_of(tree):
                if hasattr(x.dtype, "itemsize"))  # fmt: skip
 
 
-PROGRAMS = pytest.mark.parametrize("program", ["epoch", "steps"])
+def runs(names):
+    """Slices and programs; `steps` of the others than v5e:2x4 takes minutes in all."""
+    several = [(name, program) for name in names for program in ("epoch", "steps")]
+    marks = {each: pytest.mark.long for each in several if each[1] == "steps" and each[0] != "v5e:2x4"}
+    return pytest.mark.parametrize(
+        ("name", "program"), [pytest.param(*each, marks=marks.get(each, ())) for each in several]
+    )
+
+
 NAMES = pytest.mark.parametrize("name", TOPOLOGIES)
 SHARDED = pytest.mark.parametrize("sharded", [False, True], ids=["copies of the rows", "rows sharded"])
 ZERO = pytest.mark.parametrize("zero", [False, True], ids=["state copied", "ZeRO-1"])
@@ -80,8 +88,7 @@ def by_loop(program):
     return found
 
 
-@NAMES
-@PROGRAMS
+@runs(TOPOLOGIES)
 @SHARDED
 def test_a_step_has_one_all_reduce_of_the_gradients_and_no_other_exchange(name, program, sharded):
     loops = by_loop(compiled(name, program, False, sharded))
@@ -113,8 +120,7 @@ def test_the_compiler_scatters_over_eight_chips():
     assert scattering("v5e:2x4") == "reduce-scatter"
 
 
-@pytest.mark.parametrize("name", [name for name, chips in TOPOLOGIES.items() if chips > 1])
-@PROGRAMS
+@runs(name for name, chips in TOPOLOGIES.items() if chips > 1)
 @SHARDED
 def test_with_zero_a_step_scatters_the_gradient_and_gathers_the_parameters(name, program, sharded):
     loops = by_loop(compiled(name, program, True, sharded))
@@ -135,8 +141,7 @@ def test_with_zero_a_step_scatters_the_gradient_and_gathers_the_parameters(name,
         assert len(added) <= 2
 
 
-@NAMES
-@PROGRAMS
+@runs(TOPOLOGIES)
 @SHARDED
 @ZERO
 def test_state_is_given_away_and_nothing_of_the_data_copied(name, program, sharded, zero):
