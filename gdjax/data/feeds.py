@@ -46,7 +46,7 @@ class Feed:
     def _gathered(self, first: Any, batches: int, number: int) -> Callable[[Any], Batch]:
         """`number` rows of each batch, gathered together, so that an inner loop reads no more than that."""
         rows = self.slices.rows
-        if self.mesh is not None and number % row_devices(self.mesh) == 0:
+        if row_devices(self.mesh) > 1 and number % row_devices(self.mesh) == 0:
             return self._shared(first, batches, number)
         start, lying = 0, self.data
         ids = self.regime.ids(self.keys, self.slices.examples, first * rows, batches * number)

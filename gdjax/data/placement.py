@@ -93,5 +93,5 @@ def outlined(data: Batch, regime: Regime, mesh: Mesh) -> Any:
 
 def _sharding(mesh: Mesh, data: Batch, *, copies: bool) -> NamedSharding:
     """A copy for each device, or a share where the number of rows allows it."""
-    copies = copies or not data or checks.rows("data", data) % row_devices(mesh) != 0
+    copies = copies or data is None or checks.rows("data", data) % row_devices(mesh) != 0
     return over(mesh) if copies else over(mesh, row_axis(mesh))

@@ -1,10 +1,9 @@
 """Windows on a stream: the batches of the next steps on the devices, and the thread that reads ahead."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
-import queue
-import threading
 from typing import Any
 
 import jax
@@ -18,7 +17,7 @@ from gdjax.data.streams import Stream
 from gdjax.types import Batch
 
 WINDOW_BYTES = 2**25
-"""Of a window. Four are in memory at most: one trained on, one before it, one that waits and one that is read."""
+"""Of a window. Three are in memory at most: one trained on, one before it, and one that is read."""
 
 
 @jax.tree_util.register_dataclass
@@ -71,66 +70,47 @@ class Reader:
         self.slices = regime.slices(len(stream))
         batch_bytes = self.slices.rows * sum(leaf.nbytes for leaf in jax.tree.leaves(stream.example))
         self.capacity = min(self.slices.full, max(1, WINDOW_BYTES // max(batch_bytes, 1)))
-        self.held: tuple[Window | None, int, int] = (None, 0, 0)
-        self.found: queue.Queue = queue.Queue(maxsize=1)
-        self.closed = threading.Event()
-        self.thread: threading.Thread | None = None
+        self.device = next(iter(order.devices()))
+        self.blank: tuple[Batch, ...] | None = None
+        self.window: Window | None = None
+        self.end = -1
+        self.ahead: concurrent.futures.Future | None = None
+        self.thread = concurrent.futures.ThreadPoolExecutor(1)
 
     def at(self, step: int) -> tuple[Any, int]:
         """(the window that the step lies in, the step that needs the next); to be asked in the order of steps."""
-        window, first, end = self.held
-        if window is None or not first <= step < end:
-            if self.thread is None:
-                self.thread = threading.Thread(target=self._read_on, args=(step,), daemon=True)
-                self.thread.start()
-            found = self.found.get()
-            if isinstance(found, Exception):
-                raise found
-            self.held = found
-            window, _, end = found
-        return window, end
+        if step >= self.end:
+            ahead = self.ahead or self.thread.submit(self._window, step)
+            self.window, self.end = ahead.result()
+            self.ahead = self.thread.submit(self._window, self.end) if self.end < self.total else None
+        return self.window, self.end
 
     def close(self) -> None:
         """Read no more."""
-        self.closed.set()
-        while self.thread is not None and self.thread.is_alive():
-            with contextlib.suppress(queue.Empty):
-                self.found.get_nowait()
-            self.thread.join(timeout=0.01)
+        self.thread.shutdown(cancel_futures=True)
 
-    def _read_on(self, step: int) -> None:
-        """Window after window, until nobody wants them; what goes wrong is told where they are asked for."""
-        with jax.default_device(_host()):
-            while not self.closed.is_set():
-                try:
-                    found = self._window(step)
-                except Exception as error:
-                    self.found.put(error)
-                    return
-                self.found.put(found)
-                step = found[2]
-                if step >= self.total:
-                    return
-
-    def _window(self, step: int) -> tuple[Window, int, int]:
-        """(the window from this step on, its first step, the one after its last)."""
+    def _window(self, step: int) -> tuple[Window, int]:
+        """(the window from this step on, the step after its last)."""
         epoch, first = divmod(step, self.slices.steps)
         words, impl = self.order
-        ids, last = _ids(words, epoch, first, self.regime, len(self.stream), self.capacity, impl)
+        with jax.default_device(_host()):
+            ids, last = _ids(words, epoch, first, self.regime, len(self.stream), self.capacity, impl)
         wanted = max(0, min(self.capacity, self.slices.full - first))
         at_end = first + wanted >= self.slices.full
+        if self.blank is None:
+            self.blank = tuple(self._laid(np.asarray(part), 0, 0) for part in last)
         window = Window(
             self._laid(np.asarray(ids), 1, wanted),
-            tuple(self._laid(np.asarray(part), 0, len(part) if at_end else 0) for part in last),
+            tuple(self._laid(np.asarray(part), 0, len(part)) for part in last) if at_end else self.blank,
             laid(np.int32(first), self._place(())),  # `device_put` would ask other processes, here in a thread
             len(self.stream),
         )
-        return window, step, step - first + (self.slices.steps if at_end else first + wanted)
+        return window, step - first + (self.slices.steps if at_end else first + wanted)
 
     def _place(self, shape: tuple[int, ...], axis: int | None = None) -> jax.sharding.Sharding:
         """Where arrays lie whose `axis` are a batch's rows: there divided, where the devices divide them."""
         if self.mesh is None:
-            return SingleDeviceSharding(jax.local_devices()[0])
+            return SingleDeviceSharding(self.device)
         if axis is None or shape[axis] % row_devices(self.mesh):
             return over(self.mesh)
         return over(self.mesh, *[None] * axis, row_axis(self.mesh))

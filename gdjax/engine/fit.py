@@ -24,7 +24,7 @@ from gdjax.engine.evaluation import evaluate, judges_of
 from gdjax.engine.history import History, Recorder
 from gdjax.engine.interrupt import interruptible
 from gdjax.engine.native import SmallJit
-from gdjax.engine.processes import agreed, leads
+from gdjax.engine.processes import agreed, several
 from gdjax.engine.progress import progress_bar
 from gdjax.engine.training import Record, Training, TrainingState, training
 from gdjax.transforms.base import GradientTransformation
@@ -131,7 +131,8 @@ def fit(
       model_state: the model state to start from, for a loss that takes one.
       validation: data like `data`; the loss on it is computed after each epoch, and is what plateaus judge.
       metrics: {name: function of (params, batch)}, computed after each epoch on the validation data, or on
-        the training data where there is none; a stream of them must have some.
+        the training data where there is none; a stream of them must have some. Of rows dealt out to shards they are
+        computed on those and on the rows left over, and the mean is taken.
       record: `record(params, gradients, updates, optimizer_state) -> {name: array}`, columns for each step.
       average: a filter such as `transforms.ema(0.999)` under which the parameters are averaged, debiased, and
         evaluated beside them; see `gdjax.training`.
@@ -165,6 +166,7 @@ def fit(
         loss_fn, optimizer=optimizer, regime=regime, record=record, average=average, non_finite=non_finite,
         mesh=mesh, shard_optimizer_state=shard_optimizer_state,
     )  # fmt: skip
+    together = several(run.mesh)
     epochs = checks.integer("epochs", epochs, least=0)
     per_epoch = regime.steps_per_epoch(len(data) if isinstance(data, Stream) else checks.rows("data", data))
     if epochs * per_epoch >= 2**31:
@@ -198,8 +200,8 @@ def fit(
     if isinstance(data, Stream):
         supply = Reader(data, regime, state.keys.order, run.mesh, total=total, check_finite=check_finite)
     capacity = RECORD_STEPS if record is None else RECORD_STEPS_OF_USERS
-    chunk, made, bad_step, unread, steps = 1, 0, None, None, None
-    shown = progress and leads(run.mesh)
+    chunk, made, bad_step, unread, steps, stopped = 1, 0, None, None, None, False
+    shown = progress and not (together and jax.process_index())
     with (
         contextlib.closing(supply),
         interruptible() as interrupted,
@@ -211,8 +213,12 @@ def fit(
                 given, until = supply.at(step)
             except Exception as error:  # what is trained so far is not lost by it
                 given, until, unread = None, step, error
-            chunk, stopped = agreed(run.mesh, chunk, stop=unread is not None or interrupted())
-            if stopped:
+            stopped, failed = interrupted(), unread is not None
+            if together:
+                chunk, stopped, failed = agreed(chunk, stop=stopped, failed=failed)
+            if failed:
+                unread = unread or OSError("another process could not read its rows.")
+            if stopped or failed:
                 break
             steps = steps or advance.chosen(run, state, given, total, capacity)
             stop = min(total, step + min(chunk, capacity), until)
@@ -239,7 +245,6 @@ def fit(
                 recorder.evaluations.append({name: np.asarray(value) for name, value in values.items()})
             bar.say("training")
             bar.reach(step / per_epoch, recorder.last_loss)
-        ended_early = step < total
     history = recorder.history(tuple(metrics or ()), validated=validation is not None, averaged=average is not None)
     if unread is not None and not recorder.chunks:
         raise unread
@@ -248,10 +253,10 @@ def fit(
         raise StreamError(
             f"`data` must give its rows, but at epoch {epoch}, step {step_of_epoch} (both counted from 0): {unread} "
             "`.result` holds the run before it.",
-            Result(state.params, state, history, ended_early),
+            Result(state.params, state, history, stopped),
         ) from unread
     if bad_step is None:
-        return Result(state.params, state, history, ended_early)
+        return Result(state.params, state, history, stopped)
     epoch, step_of_epoch = divmod(step - made + bad_step, per_epoch)
     place = {"epoch": epoch, "step": step_of_epoch, "skipped": 0}
     state = state._replace(**{name: jnp.asarray(number, jnp.int32) for name, number in place.items()})
@@ -259,7 +264,7 @@ def fit(
         f"the run must stay finite, but at epoch {epoch}, step {step_of_epoch} (both counted from 0), loss, "
         f"gradient or new parameters were not, and the loss was {recorder.lost_loss}; "
         "`.result` holds the run before it.",
-        Result(state.params, state, history, ended_early),
+        Result(state.params, state, history, stopped),
     )
 
 

@@ -58,8 +58,8 @@ class Plan:
     bytes_accessed: float | None
     """Bytes that a step reads and writes in memory."""
     seconds: float | None
-    """A step's time by the compiler's own model, which leaves out the network, and what it has no model of; None where
-    it has none."""
+    """A step's time by the compiler's own model, which leaves out the network and what else it has no model of; right
+    for steps below a second, None where it has none."""
     collectives: tuple[Collective, ...]
     """The exchanges of a step."""
     fits: bool

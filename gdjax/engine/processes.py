@@ -14,26 +14,20 @@ def several(mesh: Mesh | None) -> bool:
     """Whether the devices of a mesh belong to several processes.
 
     Raises:
-      ValueError: if they belong to some of several processes.
+      ValueError: if they belong to some of the processes, or only to another.
     """
     if mesh is None or jax.process_count() == 1:
         return False
     owners = {device.process_index for device in mesh.devices.flat}
-    if 1 < len(owners) < jax.process_count():
+    if owners != {jax.process_index()} and len(owners) < jax.process_count():
         raise ValueError(
-            f"`mesh` must have devices of one process or of all {jax.process_count()}, got those of {sorted(owners)}."
+            f"`mesh` must have devices of this process ({jax.process_index()}) or of all {jax.process_count()}, "
+            f"got those of {sorted(owners)}."
         )
     return len(owners) > 1
 
 
-def leads(mesh: Mesh | None) -> bool:
-    """Whether this process speaks for all that the mesh's devices belong to."""
-    return not several(mesh) or jax.process_index() == 0
-
-
-def agreed(mesh: Mesh | None, chunk: int, *, stop: bool) -> tuple[int, bool]:
-    """(steps of the next chunk as the first process wants them, whether any wants to stop)."""
-    if not several(mesh):
-        return chunk, stop
-    wishes = multihost_utils.process_allgather(np.asarray([chunk, stop], np.int32))
-    return int(wishes[0, 0]), bool(wishes[:, 1].any())
+def agreed(chunk: int, *, stop: bool, failed: bool) -> tuple[int, bool, bool]:
+    """(steps of the next chunk as the first process wants them, whether any wants to stop, whether any must)."""
+    wishes = multihost_utils.process_allgather(np.asarray([chunk, stop, failed], np.int32))
+    return int(wishes[0, 0]), bool(wishes[:, 1].any()), bool(wishes[:, 2].any())

@@ -24,7 +24,7 @@ class Collective(NamedTuple):
     bytes: int
     """What it makes or, of a reduce-scatter, what it takes, on one device."""
     loops: int
-    """How many loops it stands in."""
+    """How many loops it stands in; it is counted once, however often they turn."""
 
 
 def collectives(text: str) -> list[Collective]:

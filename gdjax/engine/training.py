@@ -165,17 +165,14 @@ class Training:
         assert self.mesh is not None
         sharding = sharding_of(parts[0], self.mesh, spread=self.shard_optimizer_state)
         rules = (self.optimizer, self.average)
-        shapes = jax.eval_shape(_begin, *rules, *parts)._replace(sharding=sharding)
-        wanted = sharding.of(shapes)
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((rules, parts))):
-            return lying(sharding, _begin(*rules, *parts)._replace(sharding=sharding), Sharding.of)
+            return _begin_lying(sharding, *rules, *parts)
         copies = over(self.mesh)
         trainable = jax.tree.map(laid, parts[0], sharding.parameters(parts[0]))
         rules, others = jax.tree.map(
             lambda x: laid(x, copies) if isinstance(x, jax.Array | np.ndarray) else x, (rules, parts[1:])
         )
-        begin = jax.jit(lambda *given: _begin(*given)._replace(sharding=sharding), out_shardings=wanted)
-        return begin(*rules, trainable, *others)
+        return _begin_lying_at_once(sharding, *rules, trainable, *others)
 
     def laid(self, state: TrainingState) -> TrainingState:
         """A state of this run, from whatever devices it lies on, as it lies on this run's."""
@@ -471,6 +468,14 @@ def _begin(
 _begin_at_once = jax.jit(_begin)
 """Compiled, since a state is many small arrays; where leaves are spread over devices, what is made of them leaf by
 leaf is spread likewise."""
+
+
+def _begin_lying(sharding: Sharding, *given: Any) -> TrainingState:
+    """As `_begin`, on a mesh."""
+    return lying(sharding, _begin(*given)._replace(sharding=sharding), Sharding.of)
+
+
+_begin_lying_at_once = jax.jit(_begin_lying, static_argnums=0)
 
 
 def _spread(leaf: Any) -> bool:

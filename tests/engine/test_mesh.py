@@ -219,6 +219,26 @@ def test_a_second_run_compiles_nothing():
     assert advance._cache_size() == before
 
 
+def test_beginning_again_compiles_nothing():
+    from gdjax.engine.training import _begin_lying_at_once
+
+    counts = []
+    for seed in (1, 2):
+        run(mesh_of(4), seed=seed)
+        counts.append(_begin_lying_at_once._cache_size())
+    assert counts[0] == counts[1] > 0
+
+
+def test_a_bare_array_is_validated_on():
+    def spread(w, x):
+        return jnp.mean((w - x) ** 2)
+
+    given = {"optimizer": gdjax.gd(0.1), "epochs": 2, "validation": np.ones(9, np.float32), "mesh": mesh_of(8)}
+    for regime in (gdjax.full_batch(), gdjax.mini_batch(8)):
+        result = gdjax.fit(spread, jnp.zeros(()), np.arange(16.0), regime=regime, **given)
+        assert np.isfinite(result.history.validation_loss).all()
+
+
 @pytest.mark.parametrize(("first", "then"), [(8, 2), (8, None), (None, 8), (1, 4)])
 def test_a_run_goes_on_with_other_devices(first, then):
     meshes = [None if devices is None else mesh_of(devices) for devices in (first, then)]

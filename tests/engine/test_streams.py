@@ -171,6 +171,25 @@ def test_every_device_reads_its_own_rows_once():
     assert counts[0] == 3  # twice more to see what an example is
 
 
+def test_rows_go_where_the_run_lies():
+    device = jax.devices()[3]
+    params = jax.device_put({"w": jnp.zeros(FEATURES), "seen": jnp.zeros(ROWS)}, device)
+    result = run(gdjax.stream(table()), params=params)
+    same(resident("mini"), result)
+    assert result.params["w"].devices() == {device}
+
+
+def test_a_source_that_ends_the_process_does():
+    class Leaving(Examples):
+        def __getitem__(self, i):
+            if len(self.read) > ROWS:
+                raise SystemExit(3)
+            return super().__getitem__(i)
+
+    with pytest.raises(SystemExit):
+        run(gdjax.stream(Leaving(table())))
+
+
 def test_validation_is_in_memory():
     one, other = (run(data, validation=table(20)) for data in (table(), gdjax.stream(table())))
     np.testing.assert_allclose(one.history.validation_loss, other.history.validation_loss, rtol=1e-6)

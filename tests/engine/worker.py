@@ -73,10 +73,10 @@ def main(what, out):
         return
     if what == "breaking":
         try:
-            result = run(gdjax.mini_batch(16), gdjax.stream(Breaking()))
-            np.savez(out, step=len(result.history.step_loss), interrupted=result.interrupted)
+            run(gdjax.mini_batch(16), gdjax.stream(Breaking()))
         except gdjax.StreamError as error:
-            np.savez(out, step=len(error.result.history.step_loss), message=str(error))
+            result = error.result
+            np.savez(out, step=len(result.history.step_loss), interrupted=result.interrupted, message=str(error))
         return
     regimes = {"full": gdjax.full_batch(), "mini": gdjax.mini_batch(16), "stochastic": gdjax.stochastic()}
     cases = {(name, zero): (regime, None, zero) for name, regime in regimes.items() for zero in (False, True)}
