@@ -103,5 +103,5 @@ if __name__ == "__main__":
     processes, index, port, devices, what, out = sys.argv[1:]
     jax.config.update("jax_num_cpu_devices", int(devices))
     if int(processes) > 1:
-        jax.distributed.initialize(f"localhost:{port}", int(processes), int(index), heartbeat_timeout_seconds=10)
+        jax.distributed.initialize(f"localhost:{port}", int(processes), int(index), heartbeat_timeout_seconds=20)
     main(what, out)
