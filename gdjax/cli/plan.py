@@ -9,8 +9,7 @@ import numpy as np
 import gdjax
 from gdjax import checks, tasks
 from gdjax.cli.on_data import OnData
-from gdjax.cli.words import OPTIMIZERS
-from gdjax.cli.words import regimes as regimes_of
+from gdjax.cli.words import OPTIMIZERS, one_regime
 from gdjax.data.meshes import ROWS
 from gdjax.report.compare import CUSTOMARY
 
@@ -45,10 +44,7 @@ class Plan(OnData):
         """Check, load, compile and show."""
         factory = OPTIMIZERS[checks.choice("optimizer", self.optimizer, tuple(OPTIMIZERS))]
         shards = checks.integer("shards", self.shards, least=1)
-        regimes = regimes_of(self.regime)
-        if len(regimes) != 1:
-            raise ValueError(f"`regime` must be one regime, got '{self.regime}'.")
-        (regime,) = regimes
+        regime = one_regime(self.regime)
         if regime.batch_size is not None and regime.batch_size % shards:
             raise ValueError(f"`shards` must divide the batch's {regime.batch_size} rows, got {shards}.")
         where: dict[str, Any] = {"topology": self.topology}

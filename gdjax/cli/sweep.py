@@ -10,8 +10,7 @@ import tyro
 import gdjax
 from gdjax import checks, tasks
 from gdjax.cli.on_data import OnData, describe
-from gdjax.cli.words import OPTIMIZERS, varied
-from gdjax.cli.words import regimes as regimes_of
+from gdjax.cli.words import OPTIMIZERS, one_regime, varied
 from gdjax.report.compare import CUSTOMARY
 from gdjax.report.files import prepare_folder
 from gdjax.report.sweeps import FILES, leaders, reproduce, write_sweep
@@ -59,16 +58,14 @@ class Sweep(OnData):
         factory = OPTIMIZERS[checks.choice("optimizer", self.optimizer, tuple(OPTIMIZERS))]
         epochs = checks.integer("epochs", self.epochs, least=1)
         seeds = checks.integer("seeds", self.seeds, least=1)
-        regimes = regimes_of(self.regime)
-        if len(regimes) != 1:
-            raise ValueError(f"`regime` must be one regime, got '{self.regime}'.")
+        regime = one_regime(self.regime)
         space = self._space()
 
         task = tasks.load(self.data, **self.options())
         prepare_folder(self.out, FILES, pathlib.Path(self.data))
         describe(task)
         settings: dict[str, Any] = {
-            "optimizer": factory, "regime": regimes[0], "epochs": epochs, "seeds": range(seeds),
+            "optimizer": factory, "regime": regime, "epochs": epochs, "seeds": range(seeds),
             "validation": task.validation, "metrics": task.metrics, "progress": True,
         } | space  # fmt: skip
         train = gdjax.successive_halving if self.halving else gdjax.sweep

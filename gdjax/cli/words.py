@@ -41,6 +41,14 @@ def regimes(text: str) -> list[Regime]:
     return [_regime(word) for word in dict.fromkeys(words(text))]
 
 
+def one_regime(text: str) -> Regime:
+    """A single regime."""
+    found = regimes(text)
+    if len(found) != 1:
+        raise ValueError(f"`regime` must be one regime, got '{text}'.")
+    return found[0]
+
+
 def _regime(word: str) -> Regime:
     if word in ("full", "full_batch"):
         return full_batch()

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 from gdjax.data.meshes import over, row_axis, row_devices, spread
 from gdjax.data.regimes import Regime, Slices
 from gdjax.data.rows import ShardedRows, dealt
-from gdjax.data.shuffling import RoundKeys, shuffled
+from gdjax.data.shuffling import RoundKeys, ids_at
 from gdjax.data.windows import Window
 from gdjax.types import Batch
 
@@ -70,8 +70,7 @@ class Feed:
 
         def share(data: Batch, keys: RoundKeys | None, first: Any) -> Batch:
             starts = (first + jnp.arange(batches, dtype=jnp.int32)) * self.slices.rows + jax.lax.axis_index(axis) * each
-            places = jnp.minimum(starts[:, None] + jnp.arange(each, dtype=jnp.int32)[None], n - 1)
-            return _taken(data, places if keys is None else shuffled(places, n, keys))
+            return _taken(data, ids_at(starts[:, None] + jnp.arange(each, dtype=jnp.int32)[None], n, keys))
 
         copies = PartitionSpec()
         share = spread(self.mesh, share, (copies, copies, copies), PartitionSpec(None, axis))
@@ -113,8 +112,7 @@ class ShardedFeed:
         slots = self.data.slots
 
         def of_shard(body: Batch, keys: RoundKeys, first: Any) -> Batch:
-            places = jnp.minimum(first + jnp.arange(rounds, dtype=jnp.int32), slots - 1)
-            return _taken(body, shuffled(places, slots, keys))
+            return _taken(body, ids_at(first + jnp.arange(rounds, dtype=jnp.int32), slots, keys))
 
         shards = PartitionSpec(None if self.mesh is None else row_axis(self.mesh))
         of_shards = spread(self.mesh, jax.vmap(of_shard, (0, 0, None)), (shards, shards, PartitionSpec()), shards)

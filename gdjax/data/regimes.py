@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gdjax import checks
-from gdjax.data.shuffling import RoundKeys, round_keys, shuffled
+from gdjax.data.shuffling import RoundKeys, ids_at, round_keys
 
 BLOCK_IDS = 16384
 """Examples whose ids are computed and whose rows are gathered in one go, at most: enough to hide the cost of starting,
@@ -73,14 +73,8 @@ class Regime:
         return jax.vmap(lambda shard: round_keys(jax.random.fold_in(key, shard), n // self.shards))(shards)
 
     def ids(self, keys: RoundKeys | None, n: int, start: Any, count: int) -> jax.Array | None:
-        """Example ids at places start … start + count − 1, int32 [count]; None where the order is the given one.
-
-        Places beyond the last one repeat it, so that blocks of places need not divide n.
-        """
-        if keys is None:
-            return None
-        places = jnp.minimum(start + jnp.arange(count, dtype=jnp.int32), n - 1)
-        return shuffled(places, n, keys)
+        """Example ids at places start … start + count − 1, int32 [count]; None where the order is the given one."""
+        return None if keys is None else ids_at(start + jnp.arange(count, dtype=jnp.int32), n, keys)
 
     def order(self, n: int, seed: int = 0, epoch: int = 0) -> jax.Array:
         """The epoch's order of example ids, for people and tests; a run never makes it.
@@ -126,13 +120,12 @@ class Regime:
     def _rounds(self, keys: RoundKeys | None, n: int, first: Any, count: int) -> jax.Array:
         """Example ids at these places of every shard's order, int32 [shards, count]."""
         slots = n // self.shards
-        places = jnp.minimum(first + jnp.arange(count, dtype=jnp.int32), slots - 1)
-        shards = jnp.arange(self.shards, dtype=jnp.int32)[:, None]
-        if keys is None:
-            return places[None] * self.shards + shards
-        if self.shards == 1:
-            return shuffled(places, n, keys)[None]
-        return jax.vmap(lambda key: shuffled(places, slots, key))(keys) * self.shards + shards
+        places = first + jnp.arange(count, dtype=jnp.int32)
+        if keys is None or self.shards == 1:
+            rounds = ids_at(places, slots, keys)[None]
+        else:
+            rounds = jax.vmap(lambda key: ids_at(places, slots, key))(keys)
+        return rounds * self.shards + jnp.arange(self.shards, dtype=jnp.int32)[:, None]
 
 
 class Slices(NamedTuple):

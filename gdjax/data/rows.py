@@ -58,14 +58,13 @@ def dealt(data: Batch, shards: int, mesh: Mesh | None = None) -> ShardedRows:
     def body(leaf: Any) -> Any:
         return leaf[: shards * slots].reshape(slots, shards, *leaf.shape[1:]).swapaxes(0, 1)
 
-    if mesh is None:
-        return ShardedRows(
-            jax.tree.map(lambda x: body(jnp.asarray(x)), data),
-            jax.tree.map(lambda x: jnp.asarray(x)[shards * slots :], data),
-        )
+    def put(leaf: Any, *axes: str) -> jax.Array:
+        return jnp.asarray(leaf) if mesh is None else laid(leaf, over(mesh, *axes))
+
+    along = () if mesh is None else (row_axis(mesh),)
     return ShardedRows(
-        jax.tree.map(lambda x: laid(body(x), over(mesh, row_axis(mesh))), data),
-        jax.tree.map(lambda x: laid(x[shards * slots :], over(mesh)), data),
+        jax.tree.map(lambda x: put(body(x), *along), data),
+        jax.tree.map(lambda x: put(x[shards * slots :]), data),
     )
 
 

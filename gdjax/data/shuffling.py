@@ -60,6 +60,15 @@ def shuffled(places: jax.Array, n: int, keys: RoundKeys) -> jax.Array:
     return x.astype(jnp.int32)
 
 
+def ids_at(places: jax.Array, n: int, keys: RoundKeys | None) -> jax.Array:
+    """The example ids at `places` of an epoch's order, which is the given one without keys.
+
+    Places beyond the last one repeat it, so that blocks of places need not divide n.
+    """
+    places = jnp.minimum(places, n - 1)
+    return places if keys is None else shuffled(places, n, keys)
+
+
 def _heads(pair: jax.Array, coin: jax.Array) -> jax.Array:
     """A keyed coin: the top bit of two rounds of multiply and shift."""
     x = (pair ^ coin) * jnp.uint32(0x9E3779B1)

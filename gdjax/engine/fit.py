@@ -131,8 +131,8 @@ def fit(
       model_state: the model state to start from, for a loss that takes one.
       validation: data like `data`; the loss on it is computed after each epoch, and is what plateaus judge.
       metrics: {name: function of (params, batch)}, computed after each epoch on the validation data, or on
-        the training data where there is none; a stream of them must have some. Of rows dealt out to shards they are
-        computed on those and on the rows left over, and the mean is taken.
+        the training data where there is none (a stream needs validation data beside it). Of rows dealt out to shards
+        they are computed on those and on the rows left over, and the mean is taken.
       record: `record(params, gradients, updates, optimizer_state) -> {name: array}`, columns for each step.
       average: a filter such as `transforms.ema(0.999)` under which the parameters are averaged, debiased, and
         evaluated beside them; see `gdjax.training`.
@@ -246,9 +246,9 @@ def fit(
             bar.say("training")
             bar.reach(step / per_epoch, recorder.last_loss)
     history = recorder.history(tuple(metrics or ()), validated=validation is not None, averaged=average is not None)
-    if unread is not None and not recorder.chunks:
-        raise unread
     if unread is not None:
+        if not recorder.chunks:
+            raise unread
         epoch, step_of_epoch = divmod(step, per_epoch)
         raise StreamError(
             f"`data` must give its rows, but at epoch {epoch}, step {step_of_epoch} (both counted from 0): {unread} "

@@ -131,7 +131,7 @@ class _Case:
         run, params, model_state = self.run, self.params, self.model_state
         if callable(params) and jax.tree_util.all_leaves([params]):
             state = jax.eval_shape(lambda seed: run.init(params, seed, model_state=model_state), np.uint32(0))
-            specs = sharding_of(state.trainable, self.mesh, spread=self.spread)
+            trainable = state.trainable
         else:
             trainable, held = split(params)
             state = jax.eval_shape(
@@ -140,7 +140,7 @@ class _Case:
                 ),
                 *(trainable, held, model_state, np.uint32(0)),
             )
-            specs = sharding_of(trainable, self.mesh, spread=self.spread)
+        specs = sharding_of(trainable, self.mesh, spread=self.spread)
         state = state._replace(sharding=specs)
         state = jax.tree.map(
             lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), state, specs.of(state)
