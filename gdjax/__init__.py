@@ -13,11 +13,14 @@ from gdjax.data import full_batch as full_batch
 from gdjax.data import mini_batch as mini_batch
 from gdjax.data import stochastic as stochastic
 from gdjax.data import stream as stream
+from gdjax.engine.checkpoint import checkpoint as checkpoint
+from gdjax.engine.fit import CheckpointError as CheckpointError
 from gdjax.engine.fit import NonFiniteError as NonFiniteError
 from gdjax.engine.fit import StreamError as StreamError
 from gdjax.engine.fit import fit as fit
 from gdjax.engine.native import compile_small_loops as compile_small_loops
 from gdjax.engine.packing import pack as pack
+from gdjax.engine.stopping import early_stopping as early_stopping
 from gdjax.engine.training import training as training
 from gdjax.optimizers import adabelief as adabelief
 from gdjax.optimizers import adadelta as adadelta

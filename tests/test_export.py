@@ -260,7 +260,7 @@ ENTRIES = {
     "training-epoch over a mesh": over_a_mesh,
     "training-epoch over a mesh with ZeRO-1": lambda: over_a_mesh(shard_optimizer_state=True),
     "training-epoch recorded": lambda: epoch(record=lambda params, gradients, updates, state: {"b": gradients["b"]}),
-    "training-epoch to the first fault": lambda: epoch(non_finite="raise"),
+    "early_stopping-epoch": lambda: epoch(early_stopping=gdjax.early_stopping(2)),
     "training-steps": steps,
     "training-steps over shards": lambda: steps(regime=gdjax.mini_batch(16, shards=4)),
     "fit": lambda: (lambda *given: advance.traced(*given, 8), *begun(), jnp.int32(6)),
@@ -282,8 +282,10 @@ OF_THESE = {"compare", "find_learning_rate", "plan", "successive_halving", "sugg
 """They run the programs of others."""
 NO_PROGRAM = {
     "Budget",
+    "CheckpointError",
     "NonFiniteError",
     "StreamError",
+    "checkpoint",
     "compile_small_loops",
     "log_uniform",
     "random_points",

@@ -1,11 +1,12 @@
 """`fit`: a thin loop on the host around the compiled run.
 
-Between chunks, and only there, the host looks: validation, metrics, progress, Ctrl-C.
+Between chunks, and only there, the host looks: validation, metrics, progress, checkpoints, Ctrl-C.
 """
 
 import contextlib
 import dataclasses
 import functools
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,15 +20,20 @@ from gdjax.data.placement import placed
 from gdjax.data.regimes import Regime
 from gdjax.data.streams import Stream
 from gdjax.data.windows import Reader, Resident
+from gdjax.engine import fingerprint
 from gdjax.engine.averaging import averaged
+from gdjax.engine.checkpoint import Checkpoint, Keeper, settings_of
 from gdjax.engine.evaluation import evaluate, judges_of
 from gdjax.engine.history import History, Recorder
 from gdjax.engine.interrupt import interruptible
+from gdjax.engine.loss import Callee
 from gdjax.engine.native import SmallJit
-from gdjax.engine.processes import agreed, several
+from gdjax.engine.processes import Wishes, agreed, check_alike, several
 from gdjax.engine.progress import progress_bar
+from gdjax.engine.stopping import EarlyStopping, check_monitor
 from gdjax.engine.training import Record, Training, TrainingState, training
 from gdjax.transforms.base import GradientTransformation
+from gdjax.transforms.non_finite import all_finite
 from gdjax.types import Batch, LossFn, Params
 
 CHUNK_SECONDS = 0.25
@@ -43,49 +49,71 @@ RECORD_STEPS_OF_USERS = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a run leaves."""
+    """What a run leaves. Where early stopping restores the best epoch, the first three are of that one."""
 
     params: Params
-    """The parameters after the last step."""
+    """The parameters."""
+    model_state: Any
+    """What the loss returns beside its value; None for most."""
+    average: Params
+    """The averaged parameters; None where no average was asked for."""
     state: TrainingState
-    """The whole state; `fit(..., state=result.state, epochs=more)` goes on from it."""
+    """The whole state after the last step; `fit(..., state=result.state, epochs=more)` goes on from it."""
     history: History
-    """What the call recorded."""
+    """What the call recorded; with `checkpoint=`, what the whole run did."""
     interrupted: bool
-    """Whether Ctrl-C ended the run early."""
+    """Whether Ctrl-C or SIGTERM ended the run early."""
 
     @property
-    def average(self) -> Params:
-        """The averaged parameters; None where no average was asked for."""
-        return self.state.average
+    def stopped_early(self) -> bool:
+        """Whether early stopping ended the run."""
+        return self.state.stopping is not None and int(self.state.stopping.stopped) > 0
 
 
 class _EndedError(Exception):
-    """A run that had to end; `result` holds it."""
+    """A run that had to end; `result` holds what it had come to."""
 
-    def __init__(self, message: str, result: Result) -> None:
-        super().__init__(message)
-        self.result = result
+    result: Result
 
 
 class NonFiniteError(_EndedError, FloatingPointError):
-    """A step whose loss, gradient or new parameters were not finite; `result` holds the run up to it."""
+    """A run whose loss or parameters turned non-finite; `result` holds it as it was before that step."""
 
 
 class StreamError(_EndedError, RuntimeError):
     """Rows of a stream that could not be read or were not finite; `result` holds the run up to them."""
 
 
-@functools.partial(SmallJit, static_argnums=(4,), donate_argnums=(1,))
-def advance(run: Training, state: TrainingState, data: Batch, stop: Any, capacity: int) -> tuple[TrainingState, Record]:
-    """As `Training.steps`, compiled, with options that suit its size; the state's memory is given away."""
+class CheckpointError(_EndedError, OSError):
+    """A checkpoint that could not be written; `result` holds the run up to it."""
+
+
+def _steps(run: Training, state: TrainingState, data: Batch, stop: Any, capacity: int) -> tuple[TrainingState, Record]:
     return run.steps(state, data, stop, capacity=capacity)
+
+
+advance = SmallJit(_steps, static_argnums=(4,))
+"""As `Training.steps`, compiled, with options that suit its size."""
+
+advance_in_place = SmallJit(_steps, static_argnums=(4,), donate_argnums=(1,))
+"""Likewise; the state's memory is given away."""
 
 
 @jax.jit
 def _copied(state: TrainingState) -> TrainingState:
     """A state that may be given away."""
     return jax.tree.map(jnp.copy, state)
+
+
+@jax.jit
+def _sound(state: TrainingState) -> jax.Array:
+    """Whether all parameters are finite."""
+    return all_finite(state.trainable)
+
+
+@jax.jit
+def _judged(run: Training, state: TrainingState) -> TrainingState:
+    return run.judged(state)
 
 
 _evaluate = jax.jit(evaluate, static_argnames=("loss", "metrics"))
@@ -106,7 +134,9 @@ def fit(
     metrics: dict[str, Callable] | None = None,
     record: Callable | None = None,
     average: GradientTransformation | None = None,
-    non_finite: str = "keep",
+    early_stopping: EarlyStopping | None = None,
+    checkpoint: Checkpoint | str | os.PathLike | None = None,
+    non_finite: str = "raise",
     mesh: jax.sharding.Mesh | None = None,
     shard_optimizer_state: bool = False,
     progress: bool = False,
@@ -136,8 +166,15 @@ def fit(
       record: `record(params, gradients, updates, optimizer_state) -> {name: array}`, columns for each step.
       average: a filter such as `transforms.ema(0.999)` under which the parameters are averaged, debiased, and
         evaluated beside them; see `gdjax.training`.
-      non_finite: what becomes of a step whose loss, gradient or new parameters are not finite: "keep" it, "skip" it
-        whole, or "raise" after the chunk, with the last finite parameters; see `gdjax.training`.
+      early_stopping: what `gdjax.early_stopping(...)` makes: the run ends once its validation loss, or what else is
+        watched, no longer improves.
+      checkpoint: a folder, or `gdjax.checkpoint(folder, ...)` to say how often: the run is saved there while it goes
+        on, and where a run like this one was saved there before, it is gone on with: `params`, `seed`, `state` and
+        `model_state` are then not looked at. See `gdjax.checkpoint`.
+      non_finite: what becomes of a run whose loss or parameters turn NaN or infinite. "raise" ends it at the next look,
+        with its last finite parameters; it costs no time, and memory for parameters and optimizer state once more.
+        "skip" makes no step whose loss, gradient or new parameters are not finite; see `gdjax.training`. "keep" goes
+        on. Both give their state's memory away.
       mesh: devices that share the rows of each batch, along the axis "data" or the only one; see `gdjax.training`.
         Every device has a copy of the data; of a regime with `shards=` each holds some of the rows. They may be those
         of all processes that `jax.distributed` has joined, each of which makes the same call.
@@ -146,13 +183,14 @@ def fit(
       check_finite: refuse data with NaN or infinite numbers.
 
     Returns:
-      A `Result`. Ctrl-C, in any process, ends the run after the chunk under way, and what is trained so far is
-      returned.
+      A `Result`. Ctrl-C or SIGTERM, in any process, ends the run after the chunk under way, and what is trained so far
+      is saved, where there is a checkpoint, and returned; the same signal again acts as ever.
 
     Raises:
-      ValueError, TypeError: before anything is compiled, if an argument is wrong.
+      ValueError, TypeError: before anything is compiled, if an argument is wrong, or the checkpoint is another run's.
       NonFiniteError: under `non_finite="raise"`, naming epoch and step; its `result` is what was trained before.
       StreamError: if rows of a stream cannot be read, or are not finite, after the run has begun; likewise.
+      CheckpointError: if a checkpoint cannot be written; likewise.
 
     >>> import jax.numpy as jnp, gdjax
     >>> x = jnp.arange(8.0)
@@ -162,16 +200,20 @@ def fit(
     >>> round(float(result.params), 3), result.history.step_loss.shape
     (3.0, (150,))
     """
+    checks.choice("non_finite", non_finite, ("raise", "skip", "keep"))
     run = training(
-        loss_fn, optimizer=optimizer, regime=regime, record=record, average=average, non_finite=non_finite,
-        mesh=mesh, shard_optimizer_state=shard_optimizer_state,
+        loss_fn, optimizer=optimizer, regime=regime, record=record, average=average,
+        non_finite="skip" if non_finite == "skip" else "keep", mesh=mesh, shard_optimizer_state=shard_optimizer_state,
+        early_stopping=early_stopping,
     )  # fmt: skip
     together = several(run.mesh)
     epochs = checks.integer("epochs", epochs, least=0)
+    settings = settings_of(checkpoint)
     per_epoch = regime.steps_per_epoch(len(data) if isinstance(data, Stream) else checks.rows("data", data))
     if epochs * per_epoch >= 2**31:
         raise ValueError(f"`epochs` must leave the run below 2**31 steps, got {epochs} epochs of {per_epoch} steps.")
     judges = judges_of(metrics)
+    check_monitor(early_stopping, metrics)
     if judges and validation is None and isinstance(data, Stream):
         raise ValueError("`metrics` must come with `validation` data where `data` is a stream, got none.")
     lying = functools.partial(placed, regime=regime, mesh=mesh, validation=validation, check_finite=check_finite)
@@ -179,99 +221,255 @@ def fit(
         _, validation = lying(data.example)
     else:
         data, validation = lying(data)
-    if state is None:
-        state = run.init(params, seed, model_state=model_state)
-    else:
-        _check_state(run, state, per_epoch)
-    state = state._replace(epochs=jnp.asarray(np.int32(epochs)))
-    if non_finite == "raise":
-        state = state._replace(skipped=jnp.asarray(np.int32(0)))  # what an earlier run skipped does not stop this one
+    seed_in_words = str(seed) if state is None else "of the `state` given"
+    state = run.init(params, seed, model_state=model_state) if state is None else _taken_up(run, state, per_epoch)
     state = run.laid(state)
-    state = _copied(state)  # the run gives its state's memory away
-    judge = functools.partial(_evaluate, loss=None if validation is None else run.loss, metrics=judges)
-    judged = data if validation is None else validation
-    looks = validation is not None or judges
-    if looks:
-        jax.eval_shape(judge, (state.trainable, state.held), state.model_state, judged)
+    looks = Looks(run, judges, data if validation is None else validation, validated=validation is not None)
+    looks.check(state)
+    what: fingerprint.Fingerprint = {}
+    if settings or together:
+        what = fingerprint.of_run(
+            run, seed=seed_in_words, state=state, data=data, validation=validation, epochs=epochs, metrics=metrics
+        )
+    if together:
+        check_alike(what | {"checkpoint": str(settings)})
 
-    recorder = Recorder()
-    step, total = int(state.epoch) * per_epoch + int(state.step), epochs * per_epoch
-    supply = Resident(data, total)
-    if isinstance(data, Stream):
-        supply = Reader(data, regime, state.keys.order, run.mesh, total=total, check_finite=check_finite)
-    capacity = RECORD_STEPS if record is None else RECORD_STEPS_OF_USERS
-    chunk, made, bad_step, unread, steps, stopped = 1, 0, None, None, None, False
-    shown = progress and not (together and jax.process_index())
-    with (
-        contextlib.closing(supply),
-        interruptible() as interrupted,
-        progress_bar(epochs, step / per_epoch, unit="epochs", shown=shown) as bar,
-    ):
-        bar.say("compiling")
-        while step < total:
-            try:
-                given, until = supply.at(step)
-            except Exception as error:  # what is trained so far is not lost by it
-                given, until, unread = None, step, error
-            stopped, failed = interrupted(), unread is not None
-            if together:
-                chunk, stopped, failed = agreed(chunk, stop=stopped, failed=failed)
-            if failed:
-                unread = unread or OSError("another process could not read its rows.")
-            if stopped or failed:
-                break
-            steps = steps or advance.chosen(run, state, given, total, capacity)
-            stop = min(total, step + min(chunk, capacity), until)
-            if looks:
-                stop = min(stop, (step // per_epoch + 1) * per_epoch)
-            started = time.perf_counter()
-            state, rows = steps(run, state, given, stop, capacity)
-            recorder.add(rows, step, per_epoch)
-            seconds, made = time.perf_counter() - started, stop - step
-            chunk = _next_chunk(chunk, made, seconds)
-            step = stop
-            bad_step = _first_bad(rows) if non_finite == "raise" else None
-            if bad_step is not None:
-                recorder.drop_from(bad_step)
-                break
-            if looks and step % per_epoch == 0:
-                values = judge((state.trainable, state.held), state.model_state, judged)
-                if average is not None:
-                    recorder.averages.append(
-                        judge((averaged(state.average_state, state.trainable), state.held), state.model_state, judged)
-                    )
-                if validation is not None:
-                    state = state._replace(epoch_value=values["loss"].astype(state.epoch_value.dtype))
-                recorder.evaluations.append({name: np.asarray(value) for name, value in values.items()})
-            bar.say("training")
-            bar.reach(step / per_epoch, recorder.last_loss)
-    history = recorder.history(tuple(metrics or ()), validated=validation is not None, averaged=average is not None)
-    if unread is not None:
-        if not recorder.chunks:
-            raise unread
-        epoch, step_of_epoch = divmod(step, per_epoch)
-        raise StreamError(
-            f"`data` must give its rows, but at epoch {epoch}, step {step_of_epoch} (both counted from 0): {unread} "
-            "`.result` holds the run before it.",
-            Result(state.params, state, history, stopped),
-        ) from unread
-    if bad_step is None:
-        return Result(state.params, state, history, stopped)
-    epoch, step_of_epoch = divmod(step - made + bad_step, per_epoch)
-    place = {"epoch": epoch, "step": step_of_epoch, "skipped": 0}
-    state = state._replace(**{name: jnp.asarray(number, jnp.int32) for name, number in place.items()})
-    raise NonFiniteError(
-        f"the run must stay finite, but at epoch {epoch}, step {step_of_epoch} (both counted from 0), loss, "
-        f"gradient or new parameters were not, and the loss was {recorder.lost_loss}; "
-        "`.result` holds the run before it.",
-        Result(state.params, state, history, stopped),
+    with contextlib.ExitStack() as opened:
+        keeper, recorder = None, None
+        if settings:
+            keeper = opened.enter_context(contextlib.closing(Keeper(settings, what, per_epoch, together=together)))
+            state, recorder = keeper.resumed(state)
+        state = run.laid(state._replace(epochs=jnp.asarray(np.int32(epochs))))
+        begun, total = int(state.epoch) * per_epoch + int(state.step), epochs * per_epoch
+        supply = Resident(data, total)
+        if isinstance(data, Stream):
+            supply = Reader(data, regime, state.keys.order, run.mesh, total=total, check_finite=check_finite)
+        opened.enter_context(contextlib.closing(supply))
+        shown = progress and not (together and jax.process_index())
+        loop = _Loop(
+            run, supply, looks, keeper, recorder or Recorder(per_epoch, begun), state, begun, total,
+            capacity=RECORD_STEPS if record is None else RECORD_STEPS_OF_USERS, guarded=non_finite == "raise",
+            together=together, was_interrupted=opened.enter_context(interruptible()),
+            bar=opened.enter_context(progress_bar(epochs, begun / per_epoch, unit="epochs", shown=shown)),
+        )  # fmt: skip
+        ended = loop.run_to_its_end()
+        history = loop.recorder.history(
+            tuple(metrics or ()), validated=validation is not None, averaged=average is not None,
+            notes=() if keeper is None else tuple(keeper.notes),
+        )  # fmt: skip
+    shown_state = run.restored(loop.state)
+    result = Result(
+        shown_state.params, shown_state.model_state, shown_state.average, loop.state, history, loop.interrupted
     )
+    if ended is None:
+        return result
+    ended.result = result
+    raise ended
 
 
-def _first_bad(rows: Record) -> int | None:
-    """The first step of a chunk that was not made, counted within it."""
-    skipped = np.asarray(rows.recorded["skipped"])[: int(rows.count)]
-    return int(np.argmax(skipped > 0)) if skipped.any() else None
+class Looks:
+    """What is found of a run after each epoch."""
+
+    def __init__(self, run: Training, metrics: tuple[Callee, ...], data: Batch, *, validated: bool) -> None:
+        self.run, self.data, self.validated = run, data, validated
+        self.wanted = validated or bool(metrics)
+        self.judge = functools.partial(_evaluate, loss=run.loss if validated else None, metrics=metrics)
+
+    def check(self, state: TrainingState) -> None:
+        """Raise what the loss or a metric would, before anything is compiled."""
+        if self.wanted:
+            jax.eval_shape(self.judge, (state.trainable, state.held), state.model_state, self.data)
+
+    def look(self, state: TrainingState, recorder: Recorder) -> TrainingState:
+        """The state, told what the epoch came to."""
+        values = self.judge((state.trainable, state.held), state.model_state, self.data)
+        recorder.look("evaluated", values)
+        if self.run.average is not None:
+            mean = averaged(state.average_state, state.trainable)
+            recorder.look("average", self.judge((mean, state.held), state.model_state, self.data))
+        if self.validated:
+            state = state._replace(epoch_value=values["loss"].astype(state.epoch_value.dtype))
+        judge, stopping = self.run.early_stopping, state.stopping
+        if judge is not None and stopping is not None and judge.monitor in values:
+            value = values[judge.monitor].astype(stopping.value.dtype)
+            state = state._replace(stopping=stopping._replace(value=value))
+        return state
+
+
+@dataclasses.dataclass
+class _Loop:
+    """A run under way."""
+
+    run: Training
+    supply: Resident | Reader
+    looks: Looks
+    keeper: Keeper | None
+    recorder: Recorder
+    state: TrainingState
+    step: int
+    """Steps made since the run's beginning."""
+    total: int
+    """Steps that it shall make."""
+    capacity: int
+    guarded: bool
+    """Whether it must stay finite. The state before each chunk is then held, to go back to."""
+    together: bool
+    was_interrupted: Callable[[], bool]
+    bar: Any
+    chunk: int = 1
+    interrupted: bool = False
+    compiled: Any = None
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps."""
+        return self.recorder.per_epoch
+
+    def run_to_its_end(self) -> _EndedError | None:
+        """Train to the last step, or until something ends the run; save it. What ended it, if that was a fault."""
+        ended: _EndedError | None = None
+        self.bar.say("compiling")
+        try:
+            self._save(at_once=True)  # so that a folder that cannot hold it is told before hours of training
+            self._train()
+        except _EndedError as error:
+            ended = error
+        except SystemExit:  # of a stream's source
+            self._save(at_once=True)
+            raise
+        if not isinstance(ended, CheckpointError):
+            try:
+                self._save(at_once=True)
+            except CheckpointError as error:
+                ended = ended or error
+        return ended
+
+    def _train(self) -> None:
+        if not self.guarded:
+            self.state = _copied(self.state)  # the run gives its state's memory away
+        while self.step < self.total and not self._stopped():
+            rows, until, unread = None, self.step, None
+            try:
+                rows, until = self.supply.at(self.step)
+            except Exception as error:  # what is trained so far is not lost by it
+                unread = error
+            due, save = (False, False) if self.keeper is None else self._kept(self.keeper.wishes)(self.step)
+            wishes = Wishes(self.chunk, due, save, self.was_interrupted(), unread is not None)
+            if self.together:
+                wishes = agreed(wishes)
+            if wishes.save:
+                self._save()
+            if wishes.failed:
+                self._fail(unread or OSError("another process could not read its rows."))
+            if wishes.stop:
+                self.interrupted = True
+                return
+            stop = min(self.total, until, self.step + min(wishes.chunk, self.capacity))
+            if self.looks.wanted:
+                stop = min(stop, (self.step // self.per_epoch + 1) * self.per_epoch)
+            if self.keeper is not None:
+                stop = min(stop, self.keeper.until(self.step, wishes.due))
+            self._advance(rows, stop)
+
+    def _advance(self, rows: Any, stop: int) -> None:
+        """One chunk."""
+        program = advance if self.guarded else advance_in_place
+        self.compiled = self.compiled or program.chosen(self.run, self.state, rows, stop, self.capacity)
+        before, first, started = self.state, self.step, time.perf_counter()
+        self.state, record = self.compiled(self.run, before, rows, stop, self.capacity)
+        self.recorder.add(record, first)
+        self.chunk = _next_chunk(self.chunk, stop - first, time.perf_counter() - started)
+        self.step = stop
+        self._stand_still()
+        if self.guarded:
+            self._check_finite(before, first, rows)
+        if self.looks.wanted and self.step % self.per_epoch == 0:
+            self.state = self.looks.look(self.state, self.recorder)
+        if self.run.early_stopping is not None:
+            self.state = _judged(self.run, self.state)
+        self.bar.say("training")
+        self.bar.reach(self.step / self.per_epoch, self.recorder.last_loss)
+
+    def _stopped(self) -> int:
+        """The epochs that the run had made when early stopping ended it; 0 where it did not."""
+        return 0 if self.state.stopping is None else int(self.state.stopping.stopped)
+
+    def _stand_still(self) -> None:
+        """A run that stopped within the chunk stands where it stopped."""
+        if epoch := self._stopped():
+            self.step = epoch * self.per_epoch
+            self.recorder.keep_until(self.step)
+            epoch, step = (jnp.asarray(np.int32(each)) for each in (epoch, 0))
+            self.state = self.run.laid(self.state._replace(epoch=epoch, step=step))
+
+    def _check_finite(self, before: TrainingState, first: int, rows: Any) -> None:
+        """Go back to before the first step that made loss or parameters non-finite, if one did.
+
+        The same program makes the same numbers again, so that the step is found by halving.
+        """
+        losses = self.recorder.latest(self.step - first)
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if not bad.size and _sound(self.state):
+            return
+
+        def after(steps: int) -> TrainingState:
+            return self.compiled(self.run, before, rows, first + steps, self.capacity)[0] if steps else before
+
+        sound, unsound = 0, int(bad[0]) + 1 if bad.size else self.step - first
+        if bad.size and _sound(after(int(bad[0]))):
+            sound = int(bad[0])
+        else:
+            unsound = int(bad[0]) if bad.size else unsound
+        while unsound - sound > 1:
+            middle = (sound + unsound) // 2
+            sound, unsound = (middle, unsound) if _sound(after(middle)) else (sound, middle)
+        self.state, self.step = after(sound), first + sound
+        self.recorder.keep_until(self.step)
+        raise NonFiniteError(
+            f"the run must stay finite, but {self._here()}, loss or new parameters were not, and the loss was "
+            f"{losses[sound]}; `.result` holds the run before it (`non_finite=` has other policies)."
+        )
+
+    def _here(self) -> str:
+        epoch, step = divmod(self.step, self.per_epoch)
+        return f"at epoch {epoch}, step {step} (both counted from 0)"
+
+    def _fail(self, error: BaseException) -> None:
+        """A stream that cannot be read ends the run; before its first chunk it is just an error."""
+        if not self.recorder.count:
+            raise error
+        raise StreamError(
+            f"`data` must give its rows, but {self._here()}: {type(error).__name__}: {error} "
+            "`.result` holds the run before it."
+        ) from error
+
+    def _save(self, *, at_once: bool = False) -> None:
+        if self.keeper is not None:
+            self._kept(self.keeper.save)(self.step, self.state, self.recorder)
+            if at_once:
+                self._kept(self.keeper.store.finish)()
+
+    def _kept(self, function: Callable) -> Callable:
+        """What writes checkpoints; if it cannot, the run ends."""
+
+        def tried(*arguments: Any) -> Any:
+            try:
+                return function(*arguments)
+            except OSError as error:
+                raise CheckpointError(
+                    f"`checkpoint` must be a folder that can be written to, but {self._here()}: {error} "
+                    "`.result` holds the run so far."
+                ) from error
+
+        return tried
+
+
+def _taken_up(run: Training, state: TrainingState, per_epoch: int) -> TrainingState:
+    """A state to go on from, with what early stopping asks for."""
+    _check_state(run, state, per_epoch)
+    if run.early_stopping is None:
+        return state._replace(stopping=None)
+    return state if state.stopping is not None else run.watched(state)
 
 
 def _check_state(run: Training, state: TrainingState, per_epoch: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """What a call of `fit` recorded."""
+    """What a call of `fit` recorded; with `checkpoint=`, what the whole run did."""
 
     loss: np.ndarray
     """Training loss of each epoch finished in the call, every batch weighed by its rows [epochs]."""
@@ -21,70 +21,96 @@ class History:
     metrics: dict[str, np.ndarray]
     """Each metric after each epoch, on the validation data where there is some [epochs]."""
     recorded: dict[str, np.ndarray]
-    """What `record=` returned in each step [steps, ...]; with `non_finite=` also "skipped", how many steps of the run
-    had not been made after each."""
+    """What `record=` returned in each step [steps, ...]; with `non_finite="skip"` also "skipped", how many steps of the
+    run had not been made after each."""
     average_validation_loss: np.ndarray | None = None
     """As `validation_loss`, of the averaged parameters; None without an average or validation data."""
     average_metrics: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     """As `metrics`, of the averaged parameters; empty without an average."""
-
-
-def _filled(column: Any, count: int) -> np.ndarray:
-    """The filled rows; copied, since a view would keep the whole buffer."""
-    return np.asarray(column)[:count].copy()
+    notes: tuple[str, ...] = ()
+    """What befell the run: where it was taken up again from a checkpoint, and what was changed there."""
 
 
 class Recorder:
-    """Gathers the records of a run's chunks."""
+    """Gathers what a run's chunks and looks leave: columns by step, and by epoch.
 
-    def __init__(self) -> None:
-        self.chunks: list = []
-        self.epoch_losses: list = []
-        self.evaluations: list[dict[str, np.ndarray]] = []
-        self.averages: list[dict[str, np.ndarray]] = []
-        self.lost_loss = np.nan
+    Args:
+      per_epoch: steps of an epoch.
+      begun: the step that the columns begin with.
+      columns: what was gathered before.
+    """
 
-    def add(self, record: Any, step: int, steps_per_epoch: int) -> None:
+    def __init__(self, per_epoch: int, begun: int, columns: dict[str, np.ndarray] | None = None) -> None:
+        self.per_epoch, self.begun = per_epoch, begun
+        self.parts: dict[str, list[np.ndarray]] = {name: [column] for name, column in (columns or {}).items()}
+        self.count = len(columns["step_loss"]) if columns else 0
+
+    def add(self, record: Any, step: int) -> None:
         """A chunk's record, that began after `step` steps of the run."""
         count = int(record.count)
-        columns = {
-            "step_loss": _filled(record.step_loss, count),
-            "learning_rate": _filled(record.learning_rate, count),
-            **{f"recorded.{name}": _filled(column, count) for name, column in record.recorded.items()},
-        }
-        self.chunks.append(columns)
-        self.ends = np.arange(steps_per_epoch - 1 - step % steps_per_epoch, count, steps_per_epoch)
-        self.epoch_losses.append(np.asarray(record.loss)[self.ends])
+        ends = np.arange(self.per_epoch - 1 - step % self.per_epoch, count, self.per_epoch)
+        self._append(
+            {
+                "step_loss": np.asarray(record.step_loss)[:count],
+                "learning_rate": np.asarray(record.learning_rate)[:count],
+                **{f"recorded.{name}": np.asarray(column)[:count] for name, column in record.recorded.items()},
+                "loss": np.asarray(record.loss)[ends],
+            }
+        )
+        self.count += count
 
-    def drop_from(self, row: int) -> None:
-        """Forget the last chunk's steps from `row` on, and keep the loss of the first of them."""
-        chunk = self.chunks[-1]
-        self.lost_loss = float(chunk["step_loss"][row])
-        self.chunks[-1] = {name: column[:row] for name, column in chunk.items()}
-        self.epoch_losses[-1] = self.epoch_losses[-1][self.ends < row]
+    def look(self, kind: str, values: dict[str, Any]) -> None:
+        """What was found after an epoch; of a kind, "evaluated" or "average"."""
+        self._append({f"{kind}.{name}": np.asarray(value)[None] for name, value in values.items()})
+
+    def keep_until(self, step: int) -> None:
+        """Forget what came after a step of the run."""
+        epochs = step // self.per_epoch - self.begun // self.per_epoch
+        self.count = step - self.begun
+        for name, column in self.columns().items():
+            self.parts[name] = [column[: self.count if _by_step(name) else epochs]]
+
+    def latest(self, steps: int) -> np.ndarray:
+        """The losses of the last so many steps, all of one chunk."""
+        return self.parts["step_loss"][-1][-steps:] if steps else np.zeros(0)
 
     @property
     def last_loss(self) -> float:
         """The latest batch's loss."""
-        return float(self.chunks[-1]["step_loss"][-1])
+        return float(self.parts["step_loss"][-1][-1])
 
-    def history(self, metric_names: tuple[str, ...], *, validated: bool, averaged: bool) -> History:
-        """All chunks, put together."""
+    def columns(self) -> dict[str, np.ndarray]:
+        """Each whole; they are put together once."""
+        self.parts = {name: [np.concatenate(parts)] if len(parts) > 1 else parts for name, parts in self.parts.items()}
+        return {name: parts[0] for name, parts in self.parts.items()}
+
+    def history(
+        self, metric_names: tuple[str, ...], *, validated: bool, averaged: bool, notes: tuple[str, ...] = ()
+    ) -> History:
+        """All columns; empty ones where nothing was made."""
+        columns = self.columns()
 
         def column(name: str) -> np.ndarray:
-            return np.concatenate([chunk[name] for chunk in self.chunks]) if self.chunks else np.zeros(0, np.float32)
+            return columns.get(name, np.zeros(0, np.float32))
 
-        def evaluated(name: str, rows: list) -> np.ndarray:
-            return np.asarray([row[name] for row in rows], np.float32 if not rows else None)
-
-        names = [name for name in (self.chunks[0] if self.chunks else ()) if name.startswith("recorded.")]
         return History(
-            loss=np.concatenate(self.epoch_losses) if self.epoch_losses else np.zeros(0, np.float32),
+            loss=column("loss"),
             step_loss=column("step_loss"),
             learning_rate=column("learning_rate"),
-            validation_loss=evaluated("loss", self.evaluations) if validated else None,
-            metrics={name: evaluated(name, self.evaluations) for name in metric_names},
-            recorded={name.removeprefix("recorded."): column(name) for name in names},
-            average_validation_loss=evaluated("loss", self.averages) if validated and averaged else None,
-            average_metrics={name: evaluated(name, self.averages) for name in metric_names if averaged},
+            validation_loss=column("evaluated.loss") if validated else None,
+            metrics={name: column(f"evaluated.{name}") for name in metric_names},
+            recorded={
+                name.removeprefix("recorded."): whole for name, whole in columns.items() if name.startswith("recorded.")
+            },
+            average_validation_loss=column("average.loss") if validated and averaged else None,
+            average_metrics={name: column(f"average.{name}") for name in metric_names if averaged},
+            notes=notes,
         )
+
+    def _append(self, columns: dict[str, np.ndarray]) -> None:
+        for name, column in columns.items():
+            self.parts.setdefault(name, []).append(column.copy())  # a view would keep the whole buffer
+
+
+def _by_step(name: str) -> bool:
+    return name in ("step_loss", "learning_rate") or name.startswith("recorded.")

@@ -66,7 +66,8 @@ class Sharding:
     def of(self, state: Any) -> Any:
         """A tree like a `TrainingState`, of shardings."""
         following = {
-            name: self.following(getattr(state, name), state.trainable) for name in ("optimizer_state", "average_state")
+            name: self.following(getattr(state, name), state.trainable)
+            for name in ("optimizer_state", "average_state", "stopping")
         }
         return self.copies(state)._replace(trainable=self.parameters(state.trainable), **following)
 

@@ -28,6 +28,7 @@ from gdjax.engine.averaging import averaged, averaging, started
 from gdjax.engine.loss import Callee, callee, mean_loss
 from gdjax.engine.parameters import Held, merge, split
 from gdjax.engine.sharding import Sharding, lying, sharding_of
+from gdjax.engine.stopping import EarlyStopping, StoppingState
 from gdjax.transforms.base import GradientTransformation, lift
 from gdjax.transforms.clock import learning_rate
 from gdjax.transforms.compensated import CompensatedSum, zero_sum
@@ -65,6 +66,8 @@ class TrainingState(NamedTuple):
     """How many epochs the run shall have in all, int32, shape (); None where nobody has said. `per_run` asks."""
     sharding: Sharding | None = None
     """How all this lies on a mesh; None where there is none."""
+    stopping: StoppingState | None = None
+    """What early stopping remembers; None where there is none."""
 
     @property
     def params(self) -> Params:
@@ -120,6 +123,7 @@ class Training:
     non_finite: str = dataclasses.field(default="keep", metadata={"static": True})
     mesh: Mesh | None = dataclasses.field(default=None, metadata={"static": True})
     shard_optimizer_state: bool = dataclasses.field(default=False, metadata={"static": True})
+    early_stopping: EarlyStopping | None = None
 
     def init(self, params: Params, seed: Any = 0, *, model_state: Any = None, epochs: Any = None) -> TrainingState:
         """The state before the first step.
@@ -155,16 +159,16 @@ class Training:
         if epochs is not None and not isinstance(epochs, jax.Array):
             epochs = np.int32(checks.integer("epochs", epochs, least=0))
         parts = (trainable, held, model_state, keys, epochs)
+        rules = (self.optimizer, self.average, self.early_stopping)
         if self.mesh is not None:
-            return self._begin_on_mesh(parts)
+            return self._begin_on_mesh(rules, parts)
         begin = _begin if any(map(_spread, jax.tree.leaves(trainable))) else _begin_at_once
-        return begin(self.optimizer, self.average, *parts)
+        return begin(*rules, *parts)
 
-    def _begin_on_mesh(self, parts: tuple) -> TrainingState:
+    def _begin_on_mesh(self, rules: tuple, parts: tuple) -> TrainingState:
         """Every part of the state is made where it shall lie."""
         assert self.mesh is not None
         sharding = sharding_of(parts[0], self.mesh, spread=self.shard_optimizer_state)
-        rules = (self.optimizer, self.average)
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((rules, parts))):
             return _begin_lying(sharding, *rules, *parts)
         copies = over(self.mesh)
@@ -206,6 +210,7 @@ class Training:
             raise ValueError(f"`state` must stand at the start of an epoch, got step {state.step}; take `steps`.")
         data = self._dealt(data)
         slices = self._slices(data)
+        state = self.judged(state)
         advance, feed = self._stepper(state, data)
 
         def block(moving: _Moving, first: Any, batches: int) -> tuple[_Moving, dict]:
@@ -229,7 +234,7 @@ class Training:
             moving, last = advance(moving, slices.full, feed.last())
             records.append(jax.tree.map(lambda x: x[None], last))
         record = jax.tree.map(lambda *parts: jnp.concatenate(parts), *records)
-        state = self._arrive(state, moving, jnp.full((), slices.steps, jnp.int32), slices)
+        state = self._unless_stopped(state, self._arrive(state, moving, jnp.full((), slices.steps, jnp.int32), slices))
         state = lying(state.sharding, state, Sharding.of)
         return state, Record(count=jnp.full((), slices.steps, jnp.int32), **record)
 
@@ -260,6 +265,7 @@ class Training:
 
         def epoch(carry: tuple) -> tuple:
             state, columns, position = carry
+            state = self.judged(state)
             advance, feed = self._stepper(state, data)
             end = jnp.minimum(slices.steps, state.step + stop - position)
             end_of_full = jnp.minimum(end, slices.full)
@@ -295,12 +301,45 @@ class Training:
                     carry,
                 )
             moving, columns = carry
-            return self._arrive(state, moving, end, slices), columns, position + end - state.step
+            arrived = self._unless_stopped(state, self._arrive(state, moving, end, slices))
+            return arrived, columns, position + end - state.step
 
         columns = self._empty_columns(state, data, capacity)
         state, columns, position = jax.lax.while_loop(lambda carry: carry[2] < stop, epoch, (state, columns, begin))
         state = lying(state.sharding, state, Sharding.of)  # so that the next call finds it as this one did
         return state, lying(state.sharding, Record(count=position - begin, **columns), Sharding.copies)
+
+    def judged(self, state: TrainingState) -> TrainingState:
+        """The state after early stopping, where there is any, has judged an epoch that just ended.
+
+        `epoch` and `steps` begin with it; it is for those who ask after them whether the run has stopped,
+        `state.stopping.stopped`. What the judge is given is `state.stopping.value`.
+        """
+        if self.early_stopping is None or state.stopping is None:
+            return state
+        stopping = self.early_stopping.judge(state.stopping, _model(state), state.epoch, state.step == 0)
+        return state._replace(stopping=stopping)
+
+    def watched(self, state: TrainingState) -> TrainingState:
+        """A state of a run without early stopping, for this one; the epochs that it has made are not judged."""
+        assert self.early_stopping is not None
+        return state._replace(stopping=self.early_stopping.init(_model(state), state.epoch))
+
+    def restored(self, state: TrainingState) -> TrainingState:
+        """The state with the parameters, model state and average of the best epoch, where they are kept."""
+        if state.stopping is None or state.stopping.kept is None:
+            return state
+        found = state._replace(**state.stopping.kept)
+        return found if self.mesh is None else self.laid(found)
+
+    def _unless_stopped(self, before: TrainingState, after: TrainingState) -> TrainingState:
+        """A run that has stopped stands still, but for its place: it is the same for all runs of a sweep."""
+        if before.stopping is None:
+            return after
+        fields = (*_Moving._fields, "epoch_value", "stopping")
+        old, new = ({name: getattr(state, name) for name in fields} for state in (before, after))
+        stopped = before.stopping.stopped > 0
+        return after._replace(**jax.tree.map(lambda a, b: jnp.where(stopped, a, b), old, new))
 
     def first_step(self, state: TrainingState, data: Batch) -> tuple[TrainingState, dict]:
         """The first step of an epoch alone, for those who want to see what a step takes.
@@ -386,13 +425,9 @@ class Training:
                 loss_sum=moving.loss_sum.add(rows * step_loss),
                 average_state=average_state,
             )
-            if self.non_finite != "keep":
+            if self.non_finite == "skip":
                 sound = all_finite((loss, gradients, trainable))
-                not_made = moving._replace(skipped=moving.skipped + 1)
-                if self.non_finite == "skip":
-                    not_made = not_made._replace(rows_skipped=moving.rows_skipped + rows)
-                else:
-                    sound &= moving.skipped == 0
+                not_made = moving._replace(skipped=moving.skipped + 1, rows_skipped=moving.rows_skipped + rows)
                 made = jax.tree.map(functools.partial(jnp.where, sound), made, not_made)
             seen = jnp.asarray(i, jnp.int32) * slices.rows + rows - made.rows_skipped
             row = {
@@ -412,19 +447,22 @@ class Training:
         """The state after `step` steps of the epoch; after its last one, the start of the next."""
         finished = step == slices.steps
         mean = moving.loss_sum.value / (slices.seen - moving.rows_skipped).astype(float_dtype())
-        # A run that stands still keeps what it had of the epoch in which it stopped.
-        closed = finished & (moving.skipped == 0) if self.non_finite == "raise" else finished
+        stopping = state.stopping
+        judge = self.early_stopping
+        if stopping is not None and judge is not None and judge.monitor == "loss":
+            stopping = stopping._replace(value=jnp.where(finished, mean, stopping.value))
         return state._replace(
             epoch=state.epoch + finished.astype(jnp.int32),
             step=jnp.where(finished, 0, step).astype(jnp.int32),
             trainable=moving.trainable,
             optimizer_state=moving.optimizer_state,
             model_state=moving.model_state,
-            loss_sum=jax.tree.map(lambda x: jnp.where(closed, 0, x), moving.loss_sum),
+            loss_sum=jax.tree.map(lambda x: jnp.where(finished, 0, x), moving.loss_sum),
             skipped=moving.skipped,
             rows_skipped=jnp.where(finished, 0, moving.rows_skipped),
             average_state=moving.average_state,
-            epoch_value=jnp.where(closed, mean, state.epoch_value),
+            epoch_value=jnp.where(finished, mean, state.epoch_value),
+            stopping=stopping,
         )
 
 
@@ -441,6 +479,7 @@ def _columns(recorded: Any, taken: dict) -> dict[str, jax.Array]:
 def _begin(
     optimizer: GradientTransformation,
     average: GradientTransformation | None,
+    stopping: EarlyStopping | None,
     trainable: Params,
     held: Held,
     model_state: Any,
@@ -448,7 +487,7 @@ def _begin(
     epochs: Any,
 ) -> TrainingState:
     """The state before the first step."""
-    return TrainingState(
+    state = TrainingState(
         epoch=jnp.zeros((), jnp.int32),
         step=jnp.zeros((), jnp.int32),
         trainable=trainable,
@@ -463,6 +502,7 @@ def _begin(
         average_state=None if average is None else started(average, trainable),
         epochs=None if epochs is None else jnp.asarray(epochs, jnp.int32),
     )
+    return state if stopping is None else state._replace(stopping=stopping.init(_model(state)))
 
 
 _begin_at_once = jax.jit(_begin)
@@ -489,6 +529,11 @@ def _strong(leaf: Any) -> Any:
     return jax.lax.convert_element_type(array, array.dtype) if getattr(array, "weak_type", False) else array
 
 
+def _model(state: TrainingState) -> dict[str, Any]:
+    """What early stopping restores."""
+    return {name: getattr(state, name) for name in ("trainable", "model_state", "average_state")}
+
+
 def _moving(state: TrainingState) -> _Moving:
     return _Moving(*(getattr(state, name) for name in _Moving._fields))
 
@@ -507,6 +552,7 @@ def training(
     non_finite: str = "keep",
     mesh: Mesh | None = None,
     shard_optimizer_state: bool = False,
+    early_stopping: EarlyStopping | None = None,
 ) -> Training:
     """A training run as pure functions `init`, `epoch` and `steps`.
 
@@ -523,13 +569,17 @@ def training(
         window of updates (before it, the parameters of the moment). It is `state.average`.
       non_finite: what becomes of a step whose loss, gradient or new parameters are not finite. "keep" makes it.
         "skip" leaves parameters, moments, counts, model state and the epoch's loss as they were, and counts them in
-        `state.skipped`. "raise" leaves them as they were from there on, and `fit` raises after the chunk.
+        `state.skipped`.
       mesh: devices that share the rows of each batch, along the axis "data" or the only one; a batch whose rows they
         don't divide is computed by each. Parameters lie as they did where they were laid on this mesh, and else every
         device has a copy. Which examples make a batch does not depend on it. Give the data as `gdjax.data.placed`
         lays them.
       shard_optimizer_state: spread the optimizer's state over these devices, each of which updates its share of the
         parameters (ZeRO-1), instead of having it lie as the parameters do.
+      early_stopping: what `gdjax.early_stopping(...)` makes. A run that it has stopped, which
+        `training.judged(state).stopping.stopped` tells after an epoch, stands still whatever steps it is told to make;
+        `training.restored(state)` has the best epoch's parameters. Another metric than the training loss must be set
+        after each epoch, as `state.stopping.value`, which `fit` does.
 
     Returns:
       A `Training`.
@@ -547,13 +597,15 @@ def training(
         raise TypeError(f"`regime` must be made by full_batch, stochastic or mini_batch, got {regime!r}.")
     if record is not None and not callable(record):
         raise TypeError(f"`record` must be a function, got {record!r}.")
-    checks.choice("non_finite", non_finite, ("keep", "skip", "raise"))
+    checks.choice("non_finite", non_finite, ("keep", "skip"))
     checks.choice("shard_optimizer_state", shard_optimizer_state, (True, False))
     mesh = automatic(mesh)
     if mesh is None and shard_optimizer_state:
         raise ValueError("`shard_optimizer_state` must come with a `mesh`, got none.")
     check_shards(regime.shards, mesh)
+    if not isinstance(early_stopping, EarlyStopping | None):
+        raise TypeError(f"`early_stopping` must be made by `gdjax.early_stopping(...)`, got {early_stopping!r}.")
     return Training(
         lift("optimizer", optimizer), callee("loss_fn", loss_fn), regime, record,
-        None if average is None else averaging(average), non_finite, mesh, shard_optimizer_state,
+        None if average is None else averaging(average), non_finite, mesh, shard_optimizer_state, early_stopping,
     )  # fmt: skip

@@ -199,7 +199,6 @@ def test_raised_is_where_and_the_run_before_it(last, validation):
     np.testing.assert_array_equal(history.step_loss, sound.history.step_loss[:last], strict=True)
     np.testing.assert_array_equal(history.learning_rate, sound.history.learning_rate[:last], strict=True)
     np.testing.assert_array_equal(history.loss, sound.history.loss[:epochs], strict=True)
-    assert history.recorded["skipped"].tolist() == [0] * last
     if validation:
         np.testing.assert_array_equal(history.validation_loss, sound.history.validation_loss[:epochs], strict=True)
     assert int(result.state.optimizer_state.count) == int(result.state.model_state) == last
@@ -222,7 +221,6 @@ def test_a_sound_run_is_the_same_under_every_policy():
     for other in others:
         np.testing.assert_allclose(other.params["w"], kept.params["w"], rtol=1e-6)
         np.testing.assert_allclose(other.history.step_loss, kept.history.step_loss, rtol=1e-6)
-        assert other.history.recorded["skipped"].tolist() == [0] * 15
 
 
 @pytest.mark.parametrize("last", [0, 3, 4, 12])
@@ -308,5 +306,5 @@ def test_mapped_one_bad_member_leaves_the_others_alone():
 
 @pytest.mark.parametrize("policy", ["ignore", True, None])
 def test_another_policy_is_refused(policy):
-    with pytest.raises(ValueError, match=f"`non_finite` must be one of 'keep', 'skip', 'raise', got {policy!r}"):
+    with pytest.raises(ValueError, match=f"`non_finite` must be one of 'raise', 'skip', 'keep', got {policy!r}"):
         train(data(8), policy=policy)

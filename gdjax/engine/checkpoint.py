@@ -1,0 +1,254 @@
+"""A run on disk: saved while it goes on, taken up again where it stood."""
+
+import dataclasses
+import os
+import time
+import warnings
+from typing import Any
+
+import jax
+import numpy as np
+
+from gdjax import checks
+from gdjax.engine import fingerprint
+from gdjax.engine.history import Recorder
+from gdjax.engine.processes import told_by_first
+from gdjax.engine.store import Saved, Store
+from gdjax.engine.training import TrainingState
+
+KEPT = 3
+"""Checkpoints, where nobody says otherwise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """Where a run is saved, and how often. See `checkpoint`."""
+
+    folder: str
+    every: float
+    unit: str
+    keep: int
+    may_change: tuple[str, ...]
+
+
+def checkpoint(
+    folder: str | os.PathLike,
+    *,
+    every: float = 30.0,
+    unit: str = "seconds",
+    keep: int = KEPT,
+    may_change: tuple[str, ...] = (),
+) -> Checkpoint:
+    """Save a run while it goes on, and go on from there when the same call is made again.
+
+    A checkpoint holds parameters, the optimizer's state, position, keys, history, and what the run is; a run that goes
+    on from it is, bit for bit, the one that was never stopped. It is written by orbax while training goes on, and is
+    only taken for one when it is whole, with a digest of every file; one that was damaged later is set aside, with a
+    warning, and the one before it is taken. The first is written before the first step, so that a folder that cannot
+    be written to is told at once; the last when the run ends, for whatever reason.
+
+    Args:
+      folder: where checkpoints are; on a shared disk or in a bucket (gs://…) if processes train together. It belongs to
+        one run.
+      every: how often, in units; of epochs and steps a whole number.
+      unit: "seconds", "epochs" or "steps". In seconds, the end of an epoch is waited for where that is no longer than
+        `every`, and a checkpoint that is still being written is not waited for.
+      keep: how many of the newest are kept, at least 1; and beside them the one, of those made at the end of an epoch,
+        whose validation loss (without validation data: training loss) is the lowest.
+      may_change: what may be another than in the checkpoint: "epochs", how many the run shall have; "learning_rate",
+        anything about it; "hyperparameters", of an optimizer whose state is of the same structure; "loss_fn", its
+        name; "versions", of the packages. What was changed is told in `history.notes`. Anything else is another run,
+        which needs another folder.
+
+    Raises:
+      ValueError, TypeError: if an argument is out of range.
+
+    >>> checkpoint("runs/digits", every=1, unit="epochs").keep
+    3
+    """
+    if not isinstance(folder, str | os.PathLike) or not str(folder):
+        raise TypeError(f"`folder` must be a path, got {folder!r}.")
+    checks.choice("unit", unit, ("seconds", "epochs", "steps"))
+    every = float(checks.positive("every", every)) if unit == "seconds" else checks.integer("every", every, least=1)
+    if isinstance(may_change, str):
+        may_change = (may_change,)
+    if not isinstance(may_change, tuple | list):
+        raise TypeError(f"`may_change` must be a tuple of names, got {may_change!r}.")
+    for name in may_change:
+        checks.choice("may_change", name, fingerprint.MAY_CHANGE)
+    return Checkpoint(os.fspath(folder), every, unit, checks.integer("keep", keep, least=1), tuple(may_change))
+
+
+def settings_of(given: Any) -> Checkpoint | None:
+    """What a user gave as `checkpoint=`: settings, or a folder alone, or None.
+
+    Raises:
+      TypeError: if it is something else.
+    """
+    if given is None or isinstance(given, Checkpoint):
+        return given
+    if isinstance(given, str | os.PathLike):
+        return checkpoint(given)
+    raise TypeError(f"`checkpoint` must be a folder or `gdjax.checkpoint(folder, ...)`, got {given!r}.")
+
+
+def arrays_of(name: str, tree: Any) -> dict[str, Any]:
+    """{name and path: array} of a tree."""
+    return {name + jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+class Keeper:
+    """Saves a run, and finds where it stood.
+
+    Args:
+      settings: where and how often.
+      run: what it is.
+      per_epoch: its steps.
+      together: as of `Store`.
+
+    Raises:
+      ImportError, ValueError: as `Store`.
+    """
+
+    def __init__(
+        self, settings: Checkpoint, run: fingerprint.Fingerprint, per_epoch: int, *, together: bool = False
+    ) -> None:
+        self.settings, self.run, self.per_epoch = settings, run, per_epoch
+        self.store = opened(settings, together=together)
+        self.notes: list[str] = []
+        self.began = time.monotonic()
+
+    def resumed(self, state: TrainingState) -> tuple[TrainingState, Recorder | None]:
+        """(where the run stood, what it had recorded); without a checkpoint, the state that is given and None.
+
+        Raises:
+          ValueError: if the folder holds another run, or nothing that is whole.
+        """
+        saved, faults = found(self.store)
+        if saved is None:
+            return state, None
+        place = f"epoch {saved.about['epoch']}, step {saved.about['step']}"
+        for fault in faults.values():
+            warnings.warn(f"{fault}; the run is taken up from the one before, at {place}.", stacklevel=3)
+        changes = check_same(self.settings, saved.about["run"], self.run)
+        leaves = arrays_of("state", state)
+        arrays = self.store.load(saved, leaves)
+        for step in faults:
+            self.store.set_aside(step)
+        self.store.losses[saved.step] = saved.about.get("loss")
+        state = jax.tree.unflatten(jax.tree.structure(state), [arrays.get(name, leaf) for name, leaf in leaves.items()])
+        history = {name: arrays[name] for name in arrays if name.startswith("history.")}
+        self.notes = [*saved.about["notes"], *faults.values(), f"resumed at {place}"]
+        if changes:
+            self.notes[-1] += f", with {fingerprint.sentence(changes)}"
+        columns = {name.removeprefix("history."): column for name, column in history.items()}
+        return state, Recorder(self.per_epoch, saved.about["begun"], columns)
+
+    def close(self) -> None:
+        """Save no more."""
+        self.store.close()
+
+    def until(self, step: int, due: bool) -> int:
+        """The step after which the run is to be looked at again."""
+        unit, every = self.settings.unit, int(self.settings.every)
+        if unit == "seconds":
+            return (step // self.per_epoch + 1) * self.per_epoch if due else np.iinfo(np.int32).max
+        every *= self.per_epoch if unit == "epochs" else 1
+        return (step // every + 1) * every
+
+    def wishes(self, step: int) -> tuple[bool, bool]:
+        """(whether the end of an epoch is waited for, to save there; whether to save here)."""
+        if self.settings.unit != "seconds":
+            every = int(self.settings.every) * (self.per_epoch if self.settings.unit == "epochs" else 1)
+            return False, step % every == 0
+        self.store.check()
+        waited = time.monotonic() - self.began
+        due = waited >= self.settings.every and not self.store.busy
+        return due, due and (step % self.per_epoch == 0 or waited >= 2 * self.settings.every)
+
+    def save(self, step: int, state: TrainingState, recorder: Recorder) -> None:
+        """Begin to save a run that has made so many steps.
+
+        Raises:
+          OSError: if this or the one before could not be written.
+        """
+        self.began = time.monotonic()
+        epoch, step_of_epoch = divmod(step, self.per_epoch)
+        about = {"run": self.run, "epoch": epoch, "step": step_of_epoch, "begun": recorder.begun, "notes": self.notes}
+        if epoch and not step_of_epoch:
+            loss = float(state.epoch_value)
+            about |= {"loss": loss} if np.isfinite(loss) else {}
+        history = {f"history.{name}": column for name, column in recorder.columns().items()}
+        self.store.save(step, arrays_of("state", state) | history, about)
+
+
+def opened(settings: Checkpoint, *, together: bool = False) -> Store:
+    """The store of these settings, opened by the first process before the others.
+
+    Raises:
+      ImportError, ValueError: as `Store`.
+    """
+    if not together:
+        return Store(settings.folder, keep=settings.keep)
+    store, error = None, None
+    if jax.process_index() == 0:
+        try:
+            store = Store(settings.folder, keep=settings.keep, together=True)
+        except (ImportError, ValueError) as its:
+            error = its
+    failed = told_by_first(error is not None)
+    if error is not None:
+        raise error
+    if failed:
+        raise ValueError(f"`checkpoint` must be a folder that the first process can open, got '{settings.folder}'.")
+    return store or Store(settings.folder, keep=settings.keep, together=True)
+
+
+def found(store: Store) -> tuple[Saved | None, dict[int, str]]:
+    """The newest checkpoint that is whole, and {step: what is wrong} of newer ones, as the first process finds them.
+
+    Raises:
+      ValueError: if there are some, and none is whole.
+    """
+    if not store.together:
+        return store.newest()
+    saved, faults, error, step = None, {}, None, -1
+    if store.primary:
+        try:
+            saved, faults = store.newest()
+            step = -1 if saved is None else saved.step
+        except ValueError as its:
+            error, step = its, -2
+    step = told_by_first(step)
+    if error is not None:
+        raise error
+    if step == -2:
+        raise ValueError(f"`checkpoint` must hold a checkpoint that is whole, got none in '{store.folder}'.")
+    if step >= 0 and not store.primary:
+        read = store.read(step)
+        assert isinstance(read, Saved)
+        saved = read
+    return saved, faults
+
+
+def check_same(
+    settings: Checkpoint, before: fingerprint.Fingerprint, now: fingerprint.Fingerprint
+) -> dict[str, tuple[str, str]]:
+    """What differs, and may.
+
+    Raises:
+      ValueError: if something differs that may not.
+    """
+    changes = fingerprint.differences(before, now)
+    wrong = {name: each for name, each in changes.items() if not fingerprint.permitted(name, settings.may_change)}
+    if not wrong:
+        return changes
+    name, (old, new) = next(iter(wrong.items()))
+    could = next(
+        (word for word in fingerprint.MAY_CHANGE if all(fingerprint.permitted(name, (word,)) for name in wrong)), None
+    )
+    hint = f" (`may_change=({could!r},)` allows it)" if could else ""
+    more = f", and {len(wrong) - 1} more differences" if len(wrong) > 1 else ""
+    raise ValueError(
+        f"`checkpoint` must hold the same run, but in '{settings.folder}' {name} was {old}, got {new}{hint}{more}."
+    )

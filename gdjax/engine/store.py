@@ -1,0 +1,333 @@
+"""A folder of checkpoints: written aside while the run goes on, sealed when they are whole, looked over before use.
+
+A checkpoint is a folder `<step>` of orbax's and a seal `<step>.json` beside it, written last: what the checkpoint is
+of, and a digest of every file. Without its seal a checkpoint is not there; with a file that the seal does not agree
+with it is set aside, and the one before it is taken.
+"""
+
+import concurrent.futures
+import contextlib
+import hashlib
+import json
+import os
+import re
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+SEAL_BYTES = 64
+"""Digits of the digest that ends a seal."""
+
+
+class Saved(NamedTuple):
+    """A checkpoint that is whole."""
+
+    step: int
+    about: dict[str, Any]
+    """What was said of it."""
+    arrays: dict[str, Any]
+    """{name: [key, shape, dtype]}"""
+
+
+class Store:
+    """Checkpoints in a folder, on a disk or in a bucket; those of a run over several processes in a shared one.
+
+    Args:
+      folder: where they are.
+      keep: how many of the newest are kept; the one of the lowest loss is kept as well.
+      together: whether all processes that `jax.distributed` has joined write them together.
+
+    Raises:
+      ImportError: if orbax is not installed.
+      ValueError: if the folder cannot be made or written to, or another run is writing there.
+    """
+
+    def __init__(self, folder: str, *, keep: int, together: bool = False) -> None:
+        try:
+            import orbax.checkpoint as ocp
+            from etils import epath
+        except ImportError:
+            raise ImportError(
+                "`checkpoint` needs orbax, got none: pip install orbax-checkpoint, or 'gdjax[checkpoint]'."
+            ) from None
+        index = jax.process_index()
+        self.keep, self.together, self.primary = keep, together, not together or index == 0
+        self.folder = epath.Path(folder)
+        if "://" not in str(folder):
+            self.folder = self.folder.expanduser().absolute()
+        self.lock: Any = None
+        self.thread = concurrent.futures.ThreadPoolExecutor(1)
+        self.writing: concurrent.futures.Future | None = None
+        self.losses: dict[int, float | None] = {}
+        if self.primary:
+            self._prepare()
+        self.orbax = ocp
+        self.checkpointer = ocp.AsyncCheckpointer(
+            ocp.PyTreeCheckpointHandler(use_compression=False),  # which would take most of a save's time, for a tenth
+            multiprocessing_options=ocp.options.MultiprocessingOptions()
+            if together
+            else ocp.options.MultiprocessingOptions(
+                primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"alone{index}"
+            ),
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Whether a checkpoint is being written."""
+        return self.writing is not None and not self.writing.done()
+
+    def save(self, step: int, tree: dict[str, Any], about: dict[str, Any]) -> None:
+        """Begin to write a checkpoint, once the one before it is written.
+
+        Args:
+          step: its number; one that is there already stays as it is.
+          tree: {name: array}.
+          about: what to say of it, for JSON; its "loss", where it has one, tells the best from the others.
+
+        Raises:
+          OSError: if it or the one before could not be written.
+        """
+        self.finish()
+        if step in self.losses:
+            return
+        names = {name: [key, list(np.shape(tree[name])), str(tree[name].dtype)] for name, key in _keys(tree).items()}
+        arrays = {names[name][0]: _plain(leaf) for name, leaf in tree.items() if np.size(leaf)}
+        with _as_os_error(self.folder / str(step)):
+            self.checkpointer.save(self.folder / str(step), args=self.orbax.args.PyTreeSave(arrays), force=True)
+        self.writing = self.thread.submit(self._seal, step, {"about": about, "arrays": names})
+
+    def check(self) -> None:
+        """Raise OSError if what was begun could not be written."""
+        if not self.busy:
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait until what was begun is written.
+
+        Raises:
+          OSError: if it could not be.
+        """
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            with _as_os_error(self.folder):
+                writing.result()
+
+    def close(self) -> None:
+        """Write nothing more."""
+        self.thread.shutdown()
+        with contextlib.suppress(Exception):  # what could not be written has been told, or another error is on its way
+            self.checkpointer.close()
+        if self.lock is not None:
+            self.lock.close()
+
+    def newest(self) -> tuple[Saved | None, dict[int, str]]:
+        """(the newest checkpoint that is whole, {step: what is wrong with it} of newer ones).
+
+        Raises:
+          ValueError: if there are some, and none is whole.
+        """
+        faults: dict[int, str] = {}
+        for step in sorted(self.losses, reverse=True):
+            saved = self.read(step)
+            fault = saved if isinstance(saved, str) else self._fault(step)
+            if fault is None:
+                assert isinstance(saved, Saved)
+                return saved, faults
+            faults[step] = f"checkpoint {step} is damaged ({fault})"
+        if faults:
+            raise ValueError(
+                f"`checkpoint` must hold one that is whole, got none in '{self.folder}': {'; '.join(faults.values())}."
+            )
+        return None, faults
+
+    def set_aside(self, step: int) -> None:
+        """Give way for another checkpoint of that step."""
+        self.losses.pop(step, None)
+        if not self.primary:
+            return
+        for name in (str(step), f"{step}.json"):
+            place = self.folder / f"damaged-{name}"
+            if place.is_dir():
+                place.rmtree()
+            with contextlib.suppress(FileNotFoundError):
+                (self.folder / name).replace(place)
+
+    def load(self, saved: Saved, like: dict[str, Any]) -> dict[str, Any]:
+        """The arrays of a checkpoint, by their names.
+
+        Args:
+          saved: which.
+          like: {name: an array that lies where the checkpoint's shall lie}; others come as arrays of NumPy.
+        """
+        targets: dict[str, Any] = {}
+        for name, (key, shape, _) in saved.arrays.items():
+            if 0 not in shape:
+                on_devices = isinstance(like.get(name), jax.Array)
+                targets[key] = (
+                    self.orbax.ArrayRestoreArgs(sharding=like[name].sharding)
+                    if on_devices
+                    else self.orbax.RestoreArgs(restore_type=np.ndarray)
+                )
+        with _as_os_error(self.folder / str(saved.step)):
+            found = self.checkpointer.restore(
+                self.folder / str(saved.step),
+                args=self.orbax.args.PyTreeRestore(dict.fromkeys(targets, 0), restore_args=targets),
+            )
+        arrays = {}
+        for name, (key, shape, dtype) in saved.arrays.items():
+            if key not in found:
+                arrays[name] = like[name] if name in like else np.zeros(shape, dtype)
+                continue
+            arrays[name] = _as_it_lay(found[key], like.get(name))
+        return arrays
+
+    def _prepare(self) -> None:
+        """Make the folder, and take away what was not finished in it."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / ".writable"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise ValueError(
+                f"`checkpoint` must be a folder that can be written to, got '{self.folder}' ({error.strerror})."
+            ) from error
+        self.lock = _locked(self.folder)
+        seals = {path.stem for path in self.folder.iterdir() if re.fullmatch(r"\d+\.json", path.name)}
+        for path in list(self.folder.iterdir()):
+            if re.fullmatch(r"\d+\.orbax-checkpoint-tmp.*|\d+\.json\.writing", path.name) or (
+                path.name.isdigit() and path.name not in seals
+            ):
+                path.rmtree() if path.is_dir() else path.unlink()
+        for step in map(int, seals):
+            saved = self.read(step)
+            self.losses[step] = saved.about.get("loss") if isinstance(saved, Saved) else None
+
+    def _seal(self, step: int, content: dict[str, Any]) -> None:
+        """Wait until a checkpoint is written, say that it is whole, and take away those that need not be kept."""
+        self.checkpointer.wait_until_finished()
+        if self.primary:
+            content = content | {"files": {name: _digest(path) for name, path in _files(self.folder / str(step))}}
+            text = json.dumps(content)
+            aside = self.folder / f"{step}.json.writing"
+            aside.write_text(text + hashlib.sha256(text.encode()).hexdigest())
+            aside.replace(self.folder / f"{step}.json")
+        self.losses[step] = content["about"].get("loss")
+        if self.primary:
+            self._thin_out()
+
+    def _thin_out(self) -> None:
+        """Keep the newest and the best."""
+        kept = set(sorted(self.losses)[-self.keep :])
+        judged = {step: loss for step, loss in self.losses.items() if loss is not None}
+        if judged:
+            kept.add(min(judged, key=lambda step: (judged[step], -step)))
+        for step in self.losses.keys() - kept:
+            (self.folder / f"{step}.json").unlink()  # first, so that half of it is never taken for the whole
+            (self.folder / str(step)).rmtree()
+            del self.losses[step]
+
+    def read(self, step: int) -> Saved | str:
+        """What a seal says, or what is wrong with it."""
+        try:
+            text = (self.folder / f"{step}.json").read_text()
+            if hashlib.sha256(text[:-SEAL_BYTES].encode()).hexdigest() != text[-SEAL_BYTES:]:
+                return "its seal is altered"
+            content = json.loads(text[:-SEAL_BYTES])
+        except (OSError, ValueError) as error:
+            return f"its seal cannot be read: {error}"
+        return Saved(step, content["about"], content["arrays"])
+
+    def _fault(self, step: int) -> str | None:
+        """What is wrong with a checkpoint's files, if anything is."""
+        text = (self.folder / f"{step}.json").read_text()
+        files = json.loads(text[:-SEAL_BYTES])["files"]
+        for name, (size, digest) in files.items():
+            path = self.folder / str(step) / name
+            if not path.exists():
+                return f"{name} is missing"
+            found = _digest(path)
+            if found[0] != size:
+                return f"{name} has {found[0]} bytes instead of {size}"
+            if found[1] != digest:
+                return f"{name} is altered"
+        return None
+
+
+@contextlib.contextmanager
+def _as_os_error(place: Any) -> Any:
+    """Whatever goes wrong below, of orbax or tensorstore, is a file that could not be written or read."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise OSError(f"'{place}' could not be written or read: {reason}") from error
+
+
+def _keys(tree: dict[str, Any]) -> dict[str, str]:
+    """{name: what orbax shall call it}: short of what a path cannot hold, and each once."""
+    keys: dict[str, str] = {}
+    taken: set[str] = set()
+    for place, name in enumerate(tree):
+        key = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:100] or "array"
+        keys[name] = key if key not in taken else f"{key}_{place}_"
+        taken.add(keys[name])
+    return keys
+
+
+def _plain(leaf: Any) -> Any:
+    """An array that every format knows: of a PRNG key its words."""
+    return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def _as_it_lay(found: Any, like: Any) -> Any:
+    """An array as the run had it; one that lay on a device by nobody's order again lies so."""
+    if not isinstance(like, jax.Array):
+        return found
+    if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(found, impl=jax.random.key_impl(like))
+    return found if like.committed else jax.numpy.asarray(np.asarray(found))
+
+
+def _files(folder: Any) -> list[tuple[str, Any]]:
+    """(path within the folder, path) of all files beneath, in order."""
+    found: list[tuple[str, Any]] = []
+    for path in folder.iterdir():
+        inner = [(f"{path.name}/{name}", file) for name, file in _files(path)] if path.is_dir() else [(path.name, path)]
+        found += inner
+    return sorted(found, key=lambda each: each[0])
+
+
+def _digest(path: Any) -> list:
+    """[bytes, SHA-256] of a file."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while part := file.read(2**22):
+            digest.update(part)
+            size += len(part)
+    return [size, digest.hexdigest()]
+
+
+def _locked(folder: Any) -> Any:
+    """A file that only one process at a time may hold, where files can be held.
+
+    Raises:
+      ValueError: if another does.
+    """
+    try:
+        import fcntl
+    except ImportError:  # only POSIX has it
+        return None
+    if "://" in str(folder):
+        return None
+    lock = os.fdopen(os.open(folder / ".lock", os.O_CREAT | os.O_WRONLY), "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ValueError(f"`checkpoint` must be a folder that no other run writes to, got '{folder}'.") from None
+    except OSError as error:  # a file system that cannot hold files
+        warnings.warn(f"'{folder}' cannot be kept from other runs ({error.strerror}).", stacklevel=2)
+    return lock
