@@ -24,9 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"gdjax: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        kept = "the same command goes on" if interrupt.args else "nothing was written"
         with contextlib.suppress(BrokenPipeError):
-            print("gdjax: interrupted, nothing was written.", file=sys.stderr)
+            print(f"gdjax: interrupted, {kept}.", file=sys.stderr)
         return 130
     return 0
 

@@ -7,7 +7,7 @@ from typing import Annotated, get_args
 import tyro
 
 from gdjax import checks, tasks
-from gdjax.cli.on_data import OnData, describe
+from gdjax.cli.on_data import OnData, describe, resumable
 from gdjax.cli.words import OPTIMIZERS, names, number, words
 from gdjax.cli.words import regimes as regimes_of
 from gdjax.report.baselines import baselines
@@ -26,7 +26,7 @@ class Compare(OnData):
     learning rates (seven, half a decade apart around the customary one, more where the best is at an edge),
     the same budget and the same seeds. Validation data chooses rates and ranks rows, test data only reports, and
     what the seeds cannot tell apart is marked as tied. Prints a verdict, a table, and the Python lines that
-    reproduce the best row; writes the table (CSV, JSON) and pictures.
+    reproduce the best row; writes the table (CSV, JSON) and pictures. Interrupted, the same command goes on.
 
     In the shell:
       gdjax compare
@@ -71,14 +71,15 @@ class Compare(OnData):
         task = tasks.load(self.data, **given)
         prepare_folder(self.out, FILES, pathlib.Path(self.data))
         describe(task)
-        comparison = compare(
-            task.loss, task.init, task.train, optimizers=chosen, regimes=regimes, schedules=schedules,
-            validation=task.validation, test=task.test, metrics=task.metrics, budget=budget, seeds=seeds,
-            learning_rates=rates, baselines=baselines(task), progress=True,
-        )  # fmt: skip
-        sentence = verdict(comparison, task.name)
-        print(f"\n{sentence}\n\n{table(comparison)}\n")
-        written = write_comparison(comparison, sentence, task.name, self.out)
+        with resumable(self, self.out) as checkpoint:
+            comparison = compare(
+                task.loss, task.init, task.train, optimizers=chosen, regimes=regimes, schedules=schedules,
+                validation=task.validation, test=task.test, metrics=task.metrics, budget=budget, seeds=seeds,
+                learning_rates=rates, baselines=baselines(task), checkpoint=checkpoint, progress=True,
+            )  # fmt: skip
+            sentence = verdict(comparison, task.name)
+            print(f"\n{sentence}\n\n{table(comparison)}\n")
+            written = write_comparison(comparison, sentence, task.name, self.out)
         print("Written:", *(str(path) for path in written))
         print("(paths.png is the same for all data: the three regimes on one small regression.)")
         best = comparison.best

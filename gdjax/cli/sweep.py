@@ -9,7 +9,7 @@ import tyro
 
 import gdjax
 from gdjax import checks, tasks
-from gdjax.cli.on_data import OnData, describe
+from gdjax.cli.on_data import OnData, describe, resumable
 from gdjax.cli.words import OPTIMIZERS, one_regime, varied
 from gdjax.report.compare import CUSTOMARY
 from gdjax.report.files import prepare_folder
@@ -27,7 +27,7 @@ class Sweep(OnData):
 
     Trains a small network on the data with every setting, all side by side in one program. Validation data ranks the
     settings, test data only reports on the best one. Prints the best settings and the Python lines that train the best
-    one again; writes all of them (CSV) and a picture.
+    one again; writes all of them (CSV) and a picture. Interrupted, the same command goes on.
 
     In the shell:
       gdjax sweep
@@ -69,7 +69,9 @@ class Sweep(OnData):
             "validation": task.validation, "metrics": task.metrics, "progress": True,
         } | space  # fmt: skip
         train = gdjax.successive_halving if self.halving else gdjax.sweep
-        found = train(task.loss, task.init, task.train, **settings)
+        with resumable(self, self.out) as checkpoint:
+            found = train(task.loss, task.init, task.train, checkpoint=checkpoint, **settings)
+            written = write_sweep(found, f"{self.optimizer} on {task.name}", self.out)
         result = found.rungs[-1].sweep if isinstance(found, Halving) else found
         if isinstance(found, Halving):
             counts = ", ".join(f"{len(rung.settings):,} to epoch {rung.epochs}" for rung in found.rungs)
@@ -79,7 +81,6 @@ class Sweep(OnData):
         some = bool(np.isfinite(result.mean).any())
         if some and found is result and list(result.hyperparameters) == ["learning_rate"]:
             print(f"For the learning rate of {self.optimizer}, {rate_test(result).reason}\n")
-        written = write_sweep(found, f"{self.optimizer} on {task.name}", self.out)
         print("Written:", *(str(path) for path in written))
         if some:
             print("\nThe best setting again:\n")

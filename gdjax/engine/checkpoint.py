@@ -1,9 +1,11 @@
 """A run on disk: saved while it goes on, taken up again where it stood."""
 
 import dataclasses
+import json
 import os
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,10 +13,8 @@ import numpy as np
 
 from gdjax import checks
 from gdjax.engine import fingerprint
-from gdjax.engine.history import Recorder
 from gdjax.engine.processes import told_by_first
-from gdjax.engine.store import Saved, Store
-from gdjax.engine.training import TrainingState
+from gdjax.engine.store import Saved, Store, place_of
 
 KEPT = 3
 """Checkpoints, where nobody says otherwise."""
@@ -97,8 +97,14 @@ def arrays_of(name: str, tree: Any) -> dict[str, Any]:
     return {name + jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
+def tree_of(name: str, arrays: dict[str, Any], like: Any) -> Any:
+    """The tree whose arrays these are; what is not among them is as in the one like it."""
+    leaves = arrays_of(name, like)
+    return jax.tree.unflatten(jax.tree.structure(like), [arrays.get(path, leaf) for path, leaf in leaves.items()])
+
+
 class Keeper:
-    """Saves a run, and finds where it stood.
+    """Saves a run, or many side by side, and finds where it stood.
 
     Args:
       settings: where and how often.
@@ -118,31 +124,30 @@ class Keeper:
         self.notes: list[str] = []
         self.began = time.monotonic()
 
-    def resumed(self, state: TrainingState) -> tuple[TrainingState, Recorder | None]:
-        """(where the run stood, what it had recorded); without a checkpoint, the state that is given and None.
+    def resumed(self, like: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """({name: array} of what was saved, what was said of it); None where nothing was.
+
+        Args:
+          like: {name: an array that lies where the one that was saved shall lie}; others come as arrays of NumPy.
 
         Raises:
           ValueError: if the folder holds another run, or nothing that is whole.
         """
         saved, faults = found(self.store)
         if saved is None:
-            return state, None
+            return None
         place = f"epoch {saved.about['epoch']}, step {saved.about['step']}"
         for fault in faults.values():
-            warnings.warn(f"{fault}; the run is taken up from the one before, at {place}.", stacklevel=3)
+            warnings.warn(f"{fault}; the run is taken up from the one before, at {place}.", stacklevel=4)
         changes = check_same(self.settings, saved.about["run"], self.run)
-        leaves = arrays_of("state", state)
-        arrays = self.store.load(saved, leaves)
+        arrays = self.store.load(saved, like)
         for step in faults:
             self.store.set_aside(step)
         self.store.losses[saved.step] = saved.about.get("loss")
-        state = jax.tree.unflatten(jax.tree.structure(state), [arrays.get(name, leaf) for name, leaf in leaves.items()])
-        history = {name: arrays[name] for name in arrays if name.startswith("history.")}
         self.notes = [*saved.about["notes"], *faults.values(), f"resumed at {place}"]
         if changes:
             self.notes[-1] += f", with {fingerprint.sentence(changes)}"
-        columns = {name.removeprefix("history."): column for name, column in history.items()}
-        return state, Recorder(self.per_epoch, saved.about["begun"], columns)
+        return arrays, saved.about
 
     def close(self) -> None:
         """Save no more."""
@@ -150,36 +155,86 @@ class Keeper:
 
     def until(self, step: int, due: bool) -> int:
         """The step after which the run is to be looked at again."""
-        unit, every = self.settings.unit, int(self.settings.every)
-        if unit == "seconds":
+        if self._period is None:
             return (step // self.per_epoch + 1) * self.per_epoch if due else np.iinfo(np.int32).max
-        every *= self.per_epoch if unit == "epochs" else 1
-        return (step // every + 1) * every
+        return (step // self._period + 1) * self._period
 
     def wishes(self, step: int) -> tuple[bool, bool]:
-        """(whether the end of an epoch is waited for, to save there; whether to save here)."""
-        if self.settings.unit != "seconds":
-            every = int(self.settings.every) * (self.per_epoch if self.settings.unit == "epochs" else 1)
-            return False, step % every == 0
+        """(whether the end of an epoch is waited for, to save there; whether to save here).
+
+        Raises:
+          OSError: if what was begun could not be written.
+        """
         self.store.check()
+        if self._period is not None:
+            return False, step % self._period == 0
         waited = time.monotonic() - self.began
         due = waited >= self.settings.every and not self.store.busy
         return due, due and (step % self.per_epoch == 0 or waited >= 2 * self.settings.every)
 
-    def save(self, step: int, state: TrainingState, recorder: Recorder) -> None:
-        """Begin to save a run that has made so many steps.
+    def save(self, step: int, arrays: dict[str, Any], *, loss: float | None = None, **about: Any) -> None:
+        """Begin to save what has come of so many steps.
+
+        Args:
+          step: how many.
+          arrays: {name: array}.
+          loss: what it is judged by, at the end of an epoch.
+          about: what else to say of it.
 
         Raises:
           OSError: if this or the one before could not be written.
         """
         self.began = time.monotonic()
         epoch, step_of_epoch = divmod(step, self.per_epoch)
-        about = {"run": self.run, "epoch": epoch, "step": step_of_epoch, "begun": recorder.begun, "notes": self.notes}
-        if epoch and not step_of_epoch:
-            loss = float(state.epoch_value)
-            about |= {"loss": loss} if np.isfinite(loss) else {}
-        history = {f"history.{name}": column for name, column in recorder.columns().items()}
-        self.store.save(step, arrays_of("state", state) | history, about)
+        about |= {"run": self.run, "epoch": epoch, "step": step_of_epoch, "notes": self.notes}
+        if loss is not None and np.isfinite(loss):
+            about["loss"] = loss
+        self.store.save(step, arrays, about)
+
+    @property
+    def _period(self) -> int | None:
+        """Steps between two checkpoints; None where they are seconds apart."""
+        each = {"seconds": None, "steps": 1, "epochs": self.per_epoch}[self.settings.unit]
+        return None if each is None else each * int(self.settings.every)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """Checkpoints of something that is made of parts, each in a folder of its own."""
+
+    settings: Checkpoint
+    run: fingerprint.Fingerprint
+    was_interrupted: Callable[[], bool]
+
+    def part(self, name: str) -> "Parts":
+        """Those of a part."""
+        folder = os.path.join(self.settings.folder, name)
+        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, folder=folder))
+
+    def keeper(self, per_epoch: int) -> Keeper:
+        """What saves this one."""
+        return Keeper(self.settings, self.run, per_epoch)
+
+    def remembered(self, name: str, make: Callable[[], Any]) -> Any:
+        """What was made the first time, of lists and numbers: it may be made of what another time is not the same."""
+        path = place_of(self.settings.folder) / f"{name}.json"
+        if path.exists():
+            return json.loads(path.read_text())
+        made = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.parent / f"{name}.json.writing"
+        aside.write_text(json.dumps(made))
+        aside.replace(path)
+        return made
+
+    def check_interrupted(self) -> None:
+        """End where somebody asked for it; all is saved.
+
+        Raises:
+          KeyboardInterrupt: if somebody did.
+        """
+        if self.was_interrupted():
+            raise KeyboardInterrupt(f"what is trained so far is in '{self.settings.folder}'.")
 
 
 def opened(settings: Checkpoint, *, together: bool = False) -> Store:

@@ -22,7 +22,7 @@ from gdjax.data.streams import Stream
 from gdjax.data.windows import Reader, Resident
 from gdjax.engine import fingerprint
 from gdjax.engine.averaging import averaged
-from gdjax.engine.checkpoint import Checkpoint, Keeper, settings_of
+from gdjax.engine.checkpoint import Checkpoint, Keeper, arrays_of, settings_of, tree_of
 from gdjax.engine.evaluation import evaluate, judges_of
 from gdjax.engine.history import History, Recorder
 from gdjax.engine.interrupt import interruptible
@@ -238,7 +238,12 @@ def fit(
         keeper, recorder = None, None
         if settings:
             keeper = opened.enter_context(contextlib.closing(Keeper(settings, what, per_epoch, together=together)))
-            state, recorder = keeper.resumed(state)
+            saved = keeper.resumed(arrays_of("state", state))
+            if saved is not None:
+                arrays, about = saved
+                state = tree_of("state", arrays, state)
+                columns = {name[8:]: column for name, column in arrays.items() if name.startswith("history.")}
+                recorder = Recorder(per_epoch, about["begun"], columns)
         state = run.laid(state._replace(epochs=jnp.asarray(np.int32(epochs))))
         begun, total = int(state.epoch) * per_epoch + int(state.step), epochs * per_epoch
         supply = Resident(data, total)
@@ -378,7 +383,7 @@ class _Loop:
         before, first, started = self.state, self.step, time.perf_counter()
         self.state, record = self.compiled(self.run, before, rows, stop, self.capacity)
         self.recorder.add(record, first)
-        self.chunk = _next_chunk(self.chunk, stop - first, time.perf_counter() - started)
+        self.chunk = next_chunk(self.chunk, stop - first, time.perf_counter() - started)
         self.step = stop
         self._stand_still()
         if self.guarded:
@@ -445,16 +450,20 @@ class _Loop:
 
     def _save(self, *, at_once: bool = False) -> None:
         if self.keeper is not None:
-            self._kept(self.keeper.save)(self.step, self.state, self.recorder)
+            arrays = arrays_of("state", self.state) | {
+                f"history.{name}": column for name, column in self.recorder.columns().items()
+            }
+            loss = float(self.state.epoch_value) if self.step and self.step % self.per_epoch == 0 else None
+            self._kept(self.keeper.save)(self.step, arrays, loss=loss, begun=self.recorder.begun)
             if at_once:
                 self._kept(self.keeper.store.finish)()
 
     def _kept(self, function: Callable) -> Callable:
         """What writes checkpoints; if it cannot, the run ends."""
 
-        def tried(*arguments: Any) -> Any:
+        def tried(*arguments: Any, **others: Any) -> Any:
             try:
-                return function(*arguments)
+                return function(*arguments, **others)
             except OSError as error:
                 raise CheckpointError(
                     f"`checkpoint` must be a folder that can be written to, but {self._here()}: {error} "
@@ -494,7 +503,7 @@ def _check_state(run: Training, state: TrainingState, per_epoch: int) -> None:
         )
 
 
-def _next_chunk(chunk: int, made: int, seconds: float) -> int:
-    """Steps until the next look: those of `CHUNK_SECONDS` at the present speed, reached by doublings."""
-    wanted = int(made * CHUNK_SECONDS / max(seconds, 1e-9))
+def next_chunk(chunk: int, made: int, seconds: float, wanted_seconds: float = CHUNK_SECONDS) -> int:
+    """Steps until the next look: those of so many seconds at the present speed, reached by doublings."""
+    wanted = int(made * wanted_seconds / max(seconds, 1e-9))
     return max(1, min(wanted, 64 * chunk))

@@ -47,16 +47,13 @@ class Store:
     def __init__(self, folder: str, *, keep: int, together: bool = False) -> None:
         try:
             import orbax.checkpoint as ocp
-            from etils import epath
         except ImportError:
             raise ImportError(
                 "`checkpoint` needs orbax, got none: pip install orbax-checkpoint, or 'gdjax[checkpoint]'."
             ) from None
         index = jax.process_index()
         self.keep, self.together, self.primary = keep, together, not together or index == 0
-        self.folder = epath.Path(folder)
-        if "://" not in str(folder):
-            self.folder = self.folder.expanduser().absolute()
+        self.folder = place_of(folder)
         self.lock: Any = None
         self.thread = concurrent.futures.ThreadPoolExecutor(1)
         self.writing: concurrent.futures.Future | None = None
@@ -256,6 +253,14 @@ class Store:
         return None
 
 
+def place_of(folder: str) -> Any:
+    """A folder on a disk, from its root, or in a bucket."""
+    from etils import epath  # which comes with orbax
+
+    path = epath.Path(folder)
+    return path if "://" in str(folder) else path.expanduser().absolute()
+
+
 @contextlib.contextmanager
 def _as_os_error(place: Any) -> Any:
     """Whatever goes wrong below, of orbax or tensorstore, is a file that could not be written or read."""
@@ -286,9 +291,11 @@ def _as_it_lay(found: Any, like: Any) -> Any:
     """An array as the run had it; one that lay on a device by nobody's order again lies so."""
     if not isinstance(like, jax.Array):
         return found
+    if not like.committed:
+        found = jax.numpy.asarray(np.asarray(found))
     if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(found, impl=jax.random.key_impl(like))
-    return found if like.committed else jax.numpy.asarray(np.asarray(found))
+    return found
 
 
 def _files(folder: Any) -> list[tuple[str, Any]]:

@@ -5,9 +5,12 @@ the same budget and the same seeds. Rates are chosen and rows are ranked on vali
 reports. What the seeds cannot tell apart is marked as tied, and diverged runs are counted.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
+import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,14 +24,16 @@ from gdjax import checks
 from gdjax import optimizers as family
 from gdjax.data.placement import placed
 from gdjax.data.regimes import Regime, run_keys
+from gdjax.engine.checkpoint import Checkpoint, Parts, settings_of
 from gdjax.engine.evaluation import evaluate, judges_of
+from gdjax.engine.interrupt import interruptible
 from gdjax.engine.loss import Callee, callee
 from gdjax.engine.parameters import split
 from gdjax.engine.progress import progress_bar
 from gdjax.report.rows import Budget, Comparison, Curves, Row
 from gdjax.report.schedules import CONSTANT
 from gdjax.report.statistics import tied
-from gdjax.sweeps.plan import Plan, plans
+from gdjax.sweeps.plan import Plan, fingerprint_of, plans
 from gdjax.types import Batch, LossFn, Params
 
 CUSTOMARY = {
@@ -83,6 +88,7 @@ def compare(
     seeds: int = 5,
     metrics: dict[str, Callable] | None = None,
     baselines: dict[str, dict[str, float]] | None = None,
+    checkpoint: Checkpoint | str | os.PathLike | None = None,
     progress: bool = False,
     check_finite: bool = True,
 ) -> Comparison:
@@ -105,6 +111,7 @@ def compare(
       seeds: runs a cell and rate; they differ in initialization and order.
       metrics: name to function of (params, batch), reported on test data.
       baselines: name to {"loss": …, metric: …}, carried into the result.
+      checkpoint: as in `sweep`: an interrupted comparison goes on where it stood.
       progress: show a bar (needs tqdm).
       check_finite: refuse data with NaN or infinite numbers.
 
@@ -139,7 +146,12 @@ def compare(
     per_seed = jax.jit(jax.vmap(lambda seed: split(init_fn(run_keys(seed).init))))(jnp.arange(seeds))
     at_start = np.asarray(_evaluated(per_seed, validation, loss=loss, metrics=())["loss"])
 
-    def run(optimizer: str, schedule: str | None, wrap: Callable, regime: Regime, bar: Any, done: float) -> Row:
+    settings = settings_of(checkpoint)
+
+    def run(
+        optimizer: str, schedule: str | None, wrap: Callable, regime: Regime, bar: Any, done: float,
+        was_interrupted: Callable[[], bool],
+    ) -> Row:  # fmt: skip
         factory, customary = factories[optimizer]
         label = f"{optimizer} {f'{schedule} ' if schedule else ''}× {regime}"
         bar.say(f"{label}: compiling")
@@ -157,10 +169,21 @@ def compare(
             )  # fmt: skip
             return plan
 
-        stops = budget.stops(per_epoch, lambda: seconds_per_update(lambda updates: planned(grid, updates)))
+        def parts_of(plan: Plan | None, name: str = "") -> Parts | None:
+            if settings is None:
+                return None
+            words = {} if plan is None else fingerprint_of([plan])
+            return Parts(settings, words, was_interrupted).part(re.sub(r"\W+", "-", label)).part(name)
 
-        def cell(rates: np.ndarray, told: Callable[[float], None]) -> tuple[Curves, float]:
-            found, _ = planned(rates, stops[-1]).train(stops, told)
+        def measured() -> list[int]:
+            return budget.stops(per_epoch, lambda: seconds_per_update(lambda updates: planned(grid, updates)))
+
+        cell_parts = parts_of(None)
+        stops = measured() if cell_parts is None else cell_parts.remembered("stops", measured)
+
+        def cell(rates: np.ndarray, told: Callable[[float], None], name: str) -> tuple[Curves, float]:
+            plan = planned(rates, stops[-1])
+            found, _ = plan.train(stops, told, parts=parts_of(plan, name))
             first = np.broadcast_to(at_start, found.diverged.shape)[..., None]
             losses = np.concatenate([first, np.asarray(found.history.validation_loss)], axis=-1)
             updates = np.asarray([0, *stops])
@@ -170,7 +193,7 @@ def compare(
             bar.say(f"{label}: {grid.size * seeds} runs")
             bar.reach(done + share)
 
-        curves, compile_seconds = cell(grid, told)
+        curves, compile_seconds = cell(grid, told, "grid")
         lowest = highest = 0
         for _ in range(WIDENINGS if given is None else 0):
             chosen = _choose(curves)
@@ -178,7 +201,8 @@ def compare(
                 break
             bar.say(f"{label}: the best rate is at the edge, {grid.size * seeds} runs more")
             lowest, highest = (lowest - 1, highest) if chosen == 0 else (lowest, highest + 1)
-            curves = curves.joined(cell(_grid(customary, lowest if chosen == 0 else highest), lambda share: None)[0])
+            shift = lowest if chosen == 0 else highest
+            curves = curves.joined(cell(_grid(customary, shift), lambda share: None, f"grid{shift:+}")[0])
         chosen = _choose(curves)
         tests = jax.tree.map(np.asarray, _evaluated_by_rate(split(curves.params), test, loss=loss, metrics=judges))
         slices = regime.slices(rows)
@@ -194,14 +218,17 @@ def compare(
 
     made: list[Row] = []
     extra = len(schedules or {}) * len(factories)
-    with progress_bar(len(factories) * len(regimes) + extra, 0, unit="cells", shown=progress) as bar:
+    with (
+        contextlib.nullcontext(lambda: False) if settings is None else interruptible() as was_interrupted,
+        progress_bar(len(factories) * len(regimes) + extra, 0, unit="cells", shown=progress) as bar,
+    ):
         for regime in regimes:
             for optimizer in factories:
-                made.append(run(optimizer, None, CONSTANT, regime, bar, len(made)))
+                made.append(run(optimizer, None, CONSTANT, regime, bar, len(made), was_interrupted))
         for optimizer in factories if schedules else ():
             own = min((row for row in made if row.optimizer == optimizer), key=_validation_rank)
             for schedule, wrap in (schedules or {}).items():
-                made.append(run(optimizer, schedule, wrap, own.regime, bar, len(made)))
+                made.append(run(optimizer, schedule, wrap, own.regime, bar, len(made), was_interrupted))
     ranked = sorted(made, key=_validation_rank)
     best = ranked[0].losses()
     marked = tuple(dataclasses.replace(row, tied=tied(row.losses(), best)) for row in ranked)

@@ -1,6 +1,7 @@
 """Successive halving: many settings for a short while, the better of them for longer, the best for the whole run."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from gdjax import checks
 from gdjax.data.regimes import Regime
+from gdjax.engine.checkpoint import Checkpoint
 from gdjax.engine.history import History
 from gdjax.engine.progress import progress_bar
-from gdjax.sweeps.plan import plans
+from gdjax.sweeps.plan import plans, saved_parts
 from gdjax.sweeps.results import Best, Sweep
 from gdjax.types import Batch, LossFn, Params
 
@@ -78,6 +80,7 @@ def successive_halving(
     model_state: Any = None,
     validation: Batch | None = None,
     metrics: dict[str, Callable] | None = None,
+    checkpoint: Checkpoint | str | os.PathLike | None = None,
     memory: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
     progress: bool = False,
@@ -104,6 +107,7 @@ def successive_halving(
       model_state: as in `sweep`.
       validation: as in `sweep`.
       metrics: as in `sweep`.
+      checkpoint: as in `sweep`.
       memory: as in `sweep`.
       mesh: as in `sweep`.
       progress: as in `sweep`.
@@ -138,7 +142,10 @@ def successive_halving(
     hyperparameters, settings = plan.hyperparameters, np.arange(plan.settings)
     rungs: list[Rung] = []
     ladder = _ladder(plan.settings, epochs, reduction, first_epochs)
-    with progress_bar(len(ladder), 0, unit="rungs", shown=progress) as bar:
+    with (
+        saved_parts(checkpoint, [plan]) as parts,
+        progress_bar(len(ladder), 0, unit="rungs", shown=progress) as bar,
+    ):
         for place, (count, until) in enumerate(ladder):
             kept = np.arange(count)
             if rungs:
@@ -150,6 +157,7 @@ def successive_halving(
                 plan.ends(until),
                 lambda done, place=place, programs=programs: bar.reach(place + done / programs),
                 keep=True,
+                parts=None if parts is None else parts.part(f"rung-{place}"),
             )
             if rungs:
                 found = dataclasses.replace(found, history=_continued(rungs[-1].sweep.history, kept, found.history))

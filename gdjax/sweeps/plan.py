@@ -1,8 +1,9 @@
 """The plan of a sweep: its arguments checked, and made into populations that are trained side by side."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,10 +13,14 @@ import optax
 from gdjax import checks
 from gdjax.data.placement import placed
 from gdjax.data.regimes import Regime
+from gdjax.engine import fingerprint
+from gdjax.engine.checkpoint import Parts, settings_of
 from gdjax.engine.evaluation import judges_of
 from gdjax.engine.history import History
+from gdjax.engine.interrupt import interruptible
 from gdjax.engine.parameters import merge
-from gdjax.engine.training import training
+from gdjax.engine.stopping import check_monitor
+from gdjax.engine.training import Training, training
 from gdjax.sweeps.memory import free_memory, pieces_of
 from gdjax.sweeps.population import Clock, Population, Runs
 from gdjax.sweeps.results import Sweep, joined
@@ -61,21 +66,25 @@ class Plan:
         """Where to look on the way to so many epochs; see `Population.ends`."""
         return self.groups[0][1].ends(until)
 
-    def train(self, stops: Sequence[int], told: Callable[[float], None], *, keep: bool = False) -> "tuple[Sweep, Plan]":
+    def train(
+        self, stops: Sequence[int], told: Callable[[float], None], *, keep: bool = False, parts: Parts | None = None
+    ) -> "tuple[Sweep, Plan]":
         """Train all settings on.
 
         Args:
           stops: as in `Population.train`.
           told: is called with the number of groups done, and the share of the one under way.
           keep: hold what is needed to train on.
+          parts: where runs are saved on the way, and taken up again.
 
         Returns:
           (what the steps made here came to; with `keep` the plan from there on).
         """
         outcomes, groups, clocks = [], [], []
         for done, (places, population) in enumerate(self.groups):
+            group = None if parts is None else parts.part(f"group-{done}")
             outcome, runs, clock = _in_pieces(
-                population, stops, self.memory, lambda share, done=done: told(done + share), keep
+                population, stops, self.memory, lambda share, done=done: told(done + share), keep, group
             )
             outcomes.append(outcome)
             clocks.append(clock)
@@ -93,6 +102,7 @@ class Plan:
         found = Sweep(
             self.hyperparameters, self.seeds, self.regime, history, merge(*whole["params"]), whole["diverged"],
             seconds=sum(clock.training for clock in clocks), compile_seconds=sum(clock.compiling for clock in clocks),
+            epochs=whole.get("epochs"),
         )  # fmt: skip
         return found, dataclasses.replace(self, groups=tuple(groups))
 
@@ -114,6 +124,7 @@ def plans(
     memory: Any,
     mesh: Any,
     check_finite: bool,
+    early_stopping: Any = None,
     **others: Any,
 ) -> list[Plan]:
     """One plan a regime; arguments as in `sweep`, `others` of every `Population`.
@@ -133,7 +144,13 @@ def plans(
     data, validation = placed(data, validation=validation, check_finite=check_finite)
     start = params if callable(params) and jax.tree_util.all_leaves([params]) else None
     hyperparameters, arguments, groups = _settings(optimizer, start, grid, points)
-    runs = [[training(loss_fn, optimizer=group.optimizer, regime=each) for group in groups] for each in regimes]
+    check_monitor(early_stopping, metrics)
+
+    def of(group: Group, regime: Regime) -> Training:
+        stopping = jax.tree.map(lambda x: np.full(len(group.places), x), early_stopping)
+        return training(loss_fn, optimizer=group.optimizer, regime=regime, early_stopping=stopping)
+
+    runs = [[of(group, each) for group in groups] for each in regimes]
     for each in regimes:
         if epochs * each.steps_per_epoch(len(jax.tree.leaves(data)[0])) >= 2**31:
             raise ValueError(f"`epochs` must leave a run below 2**31 steps, got {epochs} in {each}.")
@@ -152,6 +169,45 @@ def plans(
         )
         for each, trainings in zip(regimes, runs, strict=True)
     ]  # fmt: skip
+
+
+@contextlib.contextmanager
+def saved_parts(checkpoint: Any, planned: list[Plan]) -> Iterator[Parts | None]:
+    """Where a sweep is saved, if it is; within it Ctrl-C waits until it is.
+
+    Raises:
+      TypeError: if `checkpoint` is something else.
+    """
+    settings = settings_of(checkpoint)
+    if settings is None:
+        yield None
+        return
+    with interruptible() as was_interrupted:
+        yield Parts(settings, fingerprint_of(planned), was_interrupted)
+
+
+def fingerprint_of(planned: list[Plan]) -> fingerprint.Fingerprint:
+    """What a sweep is, in words."""
+    first = planned[0].groups[0][1]
+    found: fingerprint.Fingerprint = {
+        "regime": ", ".join(str(plan.regime) for plan in planned),
+        **fingerprint.rows("data", first.data),
+        **fingerprint.rows("validation", first.validation),
+        **fingerprint.described("seeds", planned[0].seeds),
+        **fingerprint.described("loss_fn", first.run.loss.function),
+        **fingerprint.described("params", first.start),
+        **fingerprint.shapes("params", first.params),
+        **fingerprint.shapes("model_state", first.model_state),
+        **fingerprint.described("settings", planned[0].hyperparameters),
+    }
+    for place, (_, population) in enumerate(planned[0].groups):
+        found |= fingerprint.described(f"optimizer.{place}", population.run.optimizer)
+    return found | {
+        **fingerprint.described("early_stopping", first.run.early_stopping),
+        "metrics": ", ".join(metric.name for metric in first.metrics) or "none",
+        "epochs": str(first.epochs),
+        **fingerprint.versions(),
+    }
 
 
 def _seeds(seeds: Any) -> np.ndarray:
@@ -197,7 +253,12 @@ def _settings(optimizer: Any, start: Callable | None, grid: Any, points: Any) ->
 
 
 def _in_pieces(
-    population: Population, stops: Sequence[int], memory: int | None, told: Callable[[float], None], keep: bool
+    population: Population,
+    stops: Sequence[int],
+    memory: int | None,
+    told: Callable[[float], None],
+    keep: bool,
+    parts: Parts | None,
 ) -> tuple[dict, Runs | None, Clock]:
     """As `Population.train`, in as many pieces as memory and speed ask for."""
     lanes = population.lanes_at_once()
@@ -208,18 +269,25 @@ def _in_pieces(
         places = np.arange(math.ceil(size / devices) * devices) % population.settings
         return dataclasses.replace(population, runs=None).at(places)
 
-    pieces = pieces_of(
-        population.settings,
-        lanes * devices or population.settings,
-        devices,
-        lambda size: first(size).rough_bytes(),
-        lambda size: first(size).planned_bytes(),
-        free_memory(population.devices) if memory is None else memory,
-    )
+    def cut() -> list[list[int]]:
+        pieces = pieces_of(
+            population.settings,
+            lanes * devices or population.settings,
+            devices,
+            lambda size: first(size).rough_bytes(),
+            lambda size: first(size).planned_bytes(),
+            free_memory(population.devices) if memory is None else memory,
+        )
+        return [piece.tolist() for piece in pieces]
+
+    # Another time another share of the memory may be free.
+    pieces = [np.asarray(piece) for piece in (cut() if parts is None else parts.remembered("pieces", cut))]
     outcomes, kept, clocks = [], [], []
     for place, piece in enumerate(pieces):
         outcome, runs, clock = population.at(piece).train(
-            stops, lambda share, place=place: told((place + share) / len(pieces))
+            stops,
+            lambda share, place=place: told((place + share) / len(pieces)),
+            None if parts is None else parts.part(f"piece-{place}"),
         )
         outcomes.append(outcome)
         clocks.append(clock)

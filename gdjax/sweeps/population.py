@@ -1,5 +1,6 @@
 """A population: runs of one shape, settings × seeds, trained side by side in one program."""
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -11,12 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdjax.dtypes import float_dtype
+from gdjax.engine.checkpoint import Keeper, Parts, arrays_of, tree_of
 from gdjax.engine.evaluation import evaluate
+from gdjax.engine.fit import next_chunk
 from gdjax.engine.loss import Callee
 from gdjax.engine.native import SmallJit, work
 from gdjax.engine.programs import program_bytes
 from gdjax.engine.training import Record, Training, TrainingState
 from gdjax.sweeps.lanes import in_lanes
+from gdjax.sweeps.results import at_epoch
 from gdjax.types import Batch, Params
 
 RECORD_BYTES = 2**26
@@ -34,6 +38,9 @@ time."""
 
 LANES_BYTES = 100_000
 """Likewise the bytes of their states, which must stay in the fastest cache."""
+
+SAVED_SECONDS = 2.0
+"""Runs that are saved on the way are looked at about this often."""
 
 RISEN = 1e-3
 """A run whose loss ends this share above its start has diverged."""
@@ -184,70 +191,221 @@ class Population:
         together = min(together, LANES_BYTES // _bytes(state), MOST_LANES)
         return together if together >= FEWEST_LANES else 0
 
-    def train(self, stops: Sequence[int], told: Callable[[float], None]) -> tuple[dict[str, Any], Runs, Clock]:
+    def train(
+        self, stops: Sequence[int], told: Callable[[float], None], parts: Parts | None = None
+    ) -> tuple[dict[str, Any], Runs, Clock]:
         """Train all on, from where they stand.
 
         Args:
           stops: numbers of steps since the start of the runs, ascending; after each, what is to be evaluated is. The
             last is the end.
           told: is called with the share of the steps made.
+          parts: where they are saved on the way, and taken up again.
 
         Returns:
-          ({"loss", "step_loss", "learning_rate", "diverged", "params" as they were split, "metrics": {name: …}}, and
-          "validation_loss" where something is validated, of the steps made here, as NumPy arrays
-          [settings, seeds, ...]; where the runs stand then; what it took).
+          ({"loss", "step_loss", "learning_rate", "diverged", "params" as they were split, "metrics": {name: …}},
+          "validation_loss" where something is validated and "epochs" with early stopping, of the steps made here, as
+          NumPy arrays [settings, seeds, ...]; where the runs stand then; what it took).
+
+        Raises:
+          KeyboardInterrupt: if somebody asked for an end, which only those that are saved notice.
+          ValueError, OSError: as `Keeper`.
         """
-        loss, validates = self.run.loss, self.validation is not None
+        with contextlib.ExitStack() as opened:
+            keeper = None
+            if parts is not None:
+                keeper = opened.enter_context(contextlib.closing(parts.keeper(self.per_epoch)))
+            way = self._begun(keeper)
+            if way.end is None or (way.step < stops[-1] and not self._all_stopped(way.states)):
+                self._train(way, stops, told, parts, keeper)
+                way.end = self._ends(way)
+                if keeper is not None:
+                    way.save(keeper)
+                    keeper.store.finish()
+            runs = Runs(way.states, way.start_loss, way.step)
+            return self._outcome(way, stops), runs, Clock(way.compiling, way.training)
 
-        def judged(states: TrainingState, data: Batch, loss: Callee | None, metrics: tuple[Callee, ...]) -> dict:
-            parts = states.trainable, states.held
-            return _judge(parts, states.model_state, data, loss=loss, metrics=metrics, mesh=self.mesh)
-
-        def advanced(states: TrainingState, stop: int) -> tuple[TrainingState, Record, float]:
-            started = time.perf_counter()
-            states, record = jax.block_until_ready(
-                _advance(self.run, states, self.data, stop, self.capacity, self.lanes, self.mesh)
-            )
-            return states, record, time.perf_counter() - started
-
+    def _begun(self, keeper: Keeper | None) -> "_Way":
+        """Where the runs stand, in memory or on disk."""
         if self.runs is None:
             states, first = self.begin(), 0
-            start_loss = np.asarray(judged(states, self.data, loss, ())["loss"])
+            start_loss = np.asarray(self._judged(states, self.data, self.run.loss, ())["loss"])
         else:
             states, start_loss, first = self.runs
-        states, _, compiling = advanced(states, first)  # no step is made, so that all of it is compilation
-        step, training, records, evaluations = first, 0.0, [], []
+        way = _Way(states, start_loss, first)
+        saved = None if keeper is None else keeper.resumed(arrays_of("states", states))
+        return way if saved is None else way.resumed(*saved)
+
+    def _train(
+        self, way: "_Way", stops: Sequence[int], told: Callable[[float], None], parts: Parts | None,
+        keeper: Keeper | None,
+    ) -> None:  # fmt: skip
+        """To the last stop, or until every run has stopped by itself."""
+        way.states, _, seconds = self._advanced(way.states, way.step)  # no step is made: all is compilation
+        way.compiling += seconds
+        chunk = 1 if keeper is not None else self.capacity
         for goal in stops:
-            while step < goal:
-                stop = min(goal, step + self.capacity)
-                states, record, seconds = advanced(states, stop)
-                training += seconds
-                columns = {"loss": record.loss, "step_loss": record.step_loss, "learning_rate": record.learning_rate}
-                records.append({name: np.asarray(column)[..., : stop - step] for name, column in columns.items()})
-                step = stop
-                told((step - first) / (stops[-1] - first))
-            if not self._looks:
-                continue
-            values = judged(
-                states, self.validation if validates else self.data, loss if validates else None, self.metrics
-            )
-            if validates and self.validation_to_plateaus:
-                states = states._replace(epoch_value=values["loss"].astype(states.epoch_value.dtype))
-            evaluations.append(jax.tree.map(np.asarray, values))
-        history = jax.tree.map(lambda *parts: np.concatenate(parts, -1), *records) if len(records) > 1 else records[0]
-        history["loss"] = history["loss"][..., self.per_epoch - 1 - first % self.per_epoch :: self.per_epoch]
-        looked = {name: np.stack([each[name] for each in evaluations], -1) for name in (evaluations or [{}])[0]}
-        last = np.asarray(judged(states, self.data, loss, ())["loss"])
-        ends = [last, *(x[..., -1] for x in (history["loss"], looked.get("loss")) if x is not None and x.size)]
-        sound = np.asarray(_finite(states.trainable)) & np.all(np.isfinite(ends), axis=0)
-        outcome = {
+            while way.step < goal and not self._all_stopped(way.states):
+                stop = min(goal, way.step + min(chunk, self.capacity))
+                if keeper is not None and parts is not None:
+                    due, save = keeper.wishes(way.step)
+                    if save or parts.was_interrupted():
+                        way.save(keeper)
+                    if parts.was_interrupted():
+                        keeper.store.finish()
+                    parts.check_interrupted()
+                    stop = min(stop, keeper.until(way.step, due))
+                made = stop - way.step
+                way.states, record, seconds = self._advanced(way.states, stop)
+                chunk = next_chunk(chunk, made, seconds, SAVED_SECONDS) if keeper is not None else chunk
+                way.add(record, made, seconds)
+                told((way.step - way.first) / (stops[-1] - way.first))
+            if self._looks and way.step == goal and goal > way.looked:
+                self._look(way)
+
+    def _advanced(self, states: TrainingState, stop: int) -> tuple[TrainingState, Record, float]:
+        """(the states after so many steps, what happened, seconds)."""
+        started = time.perf_counter()
+        states, record = jax.block_until_ready(
+            _advance(self.run, states, self.data, stop, self.capacity, self.lanes, self.mesh)
+        )
+        return states, record, time.perf_counter() - started
+
+    def _judged(self, states: Any, data: Batch, loss: Callee | None, metrics: tuple[Callee, ...]) -> dict:
+        parts = states.trainable, states.held
+        return _judge(parts, states.model_state, data, loss=loss, metrics=metrics, mesh=self.mesh)
+
+    def _look(self, way: "_Way") -> None:
+        """Evaluate what is to be evaluated, and tell those that judge it."""
+        data, loss = (self.data, None) if self.validation is None else (self.validation, self.run.loss)
+        values = self._judged(way.states, data, loss, self.metrics)
+        if loss is not None and self.validation_to_plateaus:
+            way.states = way.states._replace(epoch_value=values["loss"].astype(way.states.epoch_value.dtype))
+        judge, stopping = self.run.early_stopping, way.states.stopping
+        if judge is not None and stopping is not None:
+            if judge.monitor in values:
+                stopping = stopping._replace(value=values[judge.monitor].astype(stopping.value.dtype))
+            way.states = _stopped(self.run, way.states._replace(stopping=stopping), self.mesh)
+        way.looks.append(jax.tree.map(np.asarray, values))
+        way.looked = way.step
+
+    def _all_stopped(self, states: TrainingState) -> bool:
+        return states.stopping is not None and bool(jnp.all(states.stopping.stopped > 0))
+
+    def _ends(self, way: "_Way") -> dict[str, np.ndarray]:
+        """What the runs came to, [settings, seeds] each.
+
+        Last losses and whether parameters are finite; with early stopping the epochs made, and of which one the
+        parameters are.
+        """
+        if way.states.stopping is not None:
+            way.states = _stopped(self.run, way.states, self.mesh)
+        end: dict[str, Any] = {}
+        if (stopping := way.states.stopping) is not None:
+            made = np.where(stopping.stopped > 0, stopping.stopped, way.step // self.per_epoch)
+            end = {"made": made, "of": made if stopping.kept is None else np.asarray(stopping.best_epoch)}
+        states = self.run.restored(way.states)
+        last = np.asarray(self._judged(states, self.data, self.run.loss, ())["loss"])
+        return end | {"last": last, "finite": np.asarray(_finite(states.trainable))}
+
+    def _outcome(self, way: "_Way", stops: Sequence[int]) -> dict[str, Any]:
+        """What `train` returns."""
+        assert way.end is not None
+        first, per_epoch = way.first, self.per_epoch
+        history, looked = way.columns(), way.found()
+        history["loss"] = history["loss"][..., per_epoch - 1 - first % per_epoch :: per_epoch]
+        if way.states.stopping is not None:  # what came after a run had stopped is nothing
+            before = first // per_epoch
+            epochs, steps = way.end["made"] - before, way.end["made"] * per_epoch - first
+            looked = {name: _until(column, epochs, len(stops)) for name, column in looked.items()}
+            history = {
+                name: _until(column, epochs, stops[-1] // per_epoch - before)
+                if name == "loss"
+                else _until(column, steps, stops[-1] - first)
+                for name, column in history.items()
+            }
+        of = way.end.get("of")
+        ends = [at_epoch(x, of) for x in (history["loss"], looked.get("loss")) if x is not None and x.size]
+        sound = way.end["finite"] & np.all(np.isfinite([way.end["last"], *ends]), axis=0)
+        states = self.run.restored(way.states)
+        return {
             **history,
-            **({"validation_loss": looked.pop("loss")} if validates else {}),
+            **({"validation_loss": looked.pop("loss")} if self.validation is not None else {}),
             "metrics": looked,
-            "diverged": ~sound | (last > start_loss + RISEN * abs(start_loss)),
+            "diverged": ~sound | (way.end["last"] > way.start_loss + RISEN * abs(way.start_loss)),
+            **({} if of is None else {"epochs": of}),
             "params": jax.tree.map(_as_numpy, (states.trainable, states.held)),
         }
-        return outcome, Runs(states, start_loss, step), Clock(compiling, training)
+
+
+class _Way:
+    """How far runs have come, and what was found on the way.
+
+    Args:
+      states: where they stand.
+      start_loss: their losses before the first step.
+      first: the step that they stood at when this training began.
+    """
+
+    def __init__(self, states: TrainingState, start_loss: np.ndarray, first: int) -> None:
+        self.states, self.start_loss, self.first, self.step, self.looked = states, start_loss, first, first, first
+        self.records: list[dict[str, np.ndarray]] = []
+        self.looks: list[dict[str, np.ndarray]] = []
+        self.training = self.compiling = 0.0
+        self.end: dict[str, np.ndarray] | None = None
+
+    def add(self, record: Record, made: int, seconds: float) -> None:
+        """What came of so many steps."""
+        columns = {"loss": record.loss, "step_loss": record.step_loss, "learning_rate": record.learning_rate}
+        self.records.append({name: np.asarray(column)[..., :made] for name, column in columns.items()})
+        self.step += made
+        self.training += seconds
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """All that was recorded [settings, seeds, steps]."""
+        if len(self.records) > 1:
+            self.records = [jax.tree.map(lambda *parts: np.concatenate(parts, -1), *self.records)]
+        return dict(self.records[0])
+
+    def found(self) -> dict[str, np.ndarray]:
+        """All that was looked at [settings, seeds, looks]."""
+        return {name: np.stack([each[name] for each in self.looks], -1) for name in (self.looks or [{}])[0]}
+
+    def save(self, keeper: Keeper) -> None:
+        """Begin to save all of it."""
+        arrays = arrays_of("states", self.states) | {"start_loss": self.start_loss}
+        several = {"record": self.columns() if self.records else {}, "look": self.found(), "end": self.end or {}}
+        for kind, columns in several.items():
+            arrays |= {f"{kind}.{name}": column for name, column in columns.items()}
+        keeper.save(
+            self.step, arrays, first=self.first, made=self.step, looked=self.looked,
+            training=self.training, compiling=self.compiling,
+        )  # fmt: skip
+
+    def resumed(self, arrays: dict[str, Any], about: dict[str, Any]) -> "_Way":
+        """As it was saved; how many epochs the runs shall have in all is told anew."""
+
+        def of(kind: str) -> dict[str, np.ndarray]:
+            return {name.removeprefix(kind): x for name, x in arrays.items() if name.startswith(kind)}
+
+        arrays.pop("states.epochs", None)
+        way = _Way(tree_of("states", arrays, self.states), arrays["start_loss"], about["first"])
+        way.step, way.looked = about["made"], about["looked"]
+        way.training, way.compiling = about["training"], about["compiling"]
+        way.records = [of("record.")] if of("record.") else []
+        looks = of("look.")
+        count = next(iter(looks.values())).shape[-1] if looks else 0
+        way.looks = [{name: column[..., place] for name, column in looks.items()} for place in range(count)]
+        way.end = of("end.") or None
+        return way
+
+
+def _until(column: np.ndarray, limit: np.ndarray, length: int) -> np.ndarray:
+    """So many numbers of each run; NaN from its limit on."""
+    whole = np.full((*column.shape[:2], length), np.nan, np.result_type(column, np.float32))
+    whole[..., : column.shape[-1]] = column
+    whole[np.arange(length) >= limit[..., None]] = np.nan
+    return whole
 
 
 def _as_numpy(leaf: jax.Array) -> Any:
@@ -359,6 +517,15 @@ def _advance(
     seeds = jax.vmap(one, (None, by_seed, None, None), (by_seed, record))
     axes = (_axes(run), by_setting, None, None), (by_setting, record)
     return _spread(mesh, (in_lanes if lanes else jax.vmap)(seeds, *axes), *axes)(run, states, data, stop)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _stopped(run: Training, states: TrainingState, mesh: jax.sharding.Mesh | None) -> TrainingState:
+    """All runs, after early stopping has judged an epoch that just ended."""
+    by_seed, by_setting = _state_axes(states, keys=0), _state_axes(states, keys=None)
+    seeds = jax.vmap(lambda run, state: run.judged(state), (None, by_seed), by_seed)
+    axes = (_axes(run), by_setting), by_setting
+    return _spread(mesh, jax.vmap(seeds, *axes), *axes)(run, states)
 
 
 @functools.partial(jax.jit, static_argnames=("loss", "metrics", "mesh"))

@@ -19,6 +19,14 @@ def joined(*parts: Any) -> Any:
     return jnp.concatenate(parts) if isinstance(parts[0], jax.Array) else np.concatenate(parts)
 
 
+def at_epoch(values: np.ndarray, epochs: np.ndarray | None) -> np.ndarray:
+    """Of values [settings, seeds, epochs] those of each run's epoch, counted from 1; of the last where none is told."""
+    if epochs is None:
+        return values[..., -1]
+    place = np.clip(epochs, 1, values.shape[-1])[..., None] - 1
+    return np.take_along_axis(values, place, -1)[..., 0]
+
+
 @dataclasses.dataclass(frozen=True)
 class Best:
     """The best setting of a sweep."""
@@ -53,15 +61,19 @@ class Sweep:
     """Wall time of all steps together, compilation and evaluation apart."""
     compile_seconds: float
     """Wall time of compiling what trains; next to nothing where that was done before."""
+    epochs: np.ndarray | None = None
+    """With early stopping: the epoch, counted from 1, whose parameters these are, the best or the last of the run
+    [settings, seeds]. What a history tells of epochs after the run had stopped is NaN."""
 
     @property
     def loss(self) -> np.ndarray:
         """The last validation loss, or the last epoch's training loss where nothing was validated [settings, seeds].
 
-        Infinite where a run diverged: it is what settings are judged by.
+        With early stopping, that of the epoch whose parameters these are. Infinite where a run diverged: it is what
+        settings are judged by.
         """
         losses = self.history.loss if self.history.validation_loss is None else self.history.validation_loss
-        return np.where(self.diverged, np.inf, losses[..., -1])
+        return np.where(self.diverged, np.inf, at_epoch(losses, self.epochs))
 
     @property
     def mean(self) -> np.ndarray:

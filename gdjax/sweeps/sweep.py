@@ -1,13 +1,16 @@
 """`sweep`: hyperparameters as data. All settings and seeds are trained side by side, as one program a regime."""
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 
 from gdjax.data.regimes import Regime
+from gdjax.engine.checkpoint import Checkpoint
 from gdjax.engine.progress import progress_bar
-from gdjax.sweeps.plan import plans
+from gdjax.engine.stopping import EarlyStopping
+from gdjax.sweeps.plan import plans, saved_parts
 from gdjax.types import Batch, LossFn, Params
 
 
@@ -25,6 +28,8 @@ def sweep(
     model_state: Any = None,
     validation: Batch | None = None,
     metrics: dict[str, Callable] | None = None,
+    early_stopping: EarlyStopping | None = None,
+    checkpoint: Checkpoint | str | os.PathLike | None = None,
     memory: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
     progress: bool = False,
@@ -48,6 +53,10 @@ def sweep(
       model_state: as in `gdjax.fit`.
       validation: data like `data`; settings are then judged by the loss on it, which plateaus judge too.
       metrics: {name: function of (params, batch)}, computed after each epoch as in `gdjax.fit`.
+      early_stopping: as in `gdjax.fit`; each run stops for itself. Settings are then judged by the epoch whose
+        parameters they have, `sweep.epochs`.
+      checkpoint: as in `gdjax.fit`. Ctrl-C or SIGTERM then ends the sweep with KeyboardInterrupt once it is saved, and
+        the same call goes on with it.
       memory: bytes that the program may take on all devices; by default what they say that they have
         free. A sweep that would take more is run in pieces.
       mesh: devices that the settings are spread over, all of its axes; each trains its share, and none waits for
@@ -75,12 +84,19 @@ def sweep(
     planned = plans(
         loss_fn, params, data, optimizer=optimizer, regimes=regimes, epochs=epochs, grid=grid, points=points,
         seeds=seeds, model_state=model_state, validation=validation, metrics=metrics, memory=memory, mesh=mesh,
-        check_finite=check_finite,
+        check_finite=check_finite, early_stopping=early_stopping,
     )  # fmt: skip
     sweeps, programs = [], len(planned[0].groups)
-    with progress_bar(len(planned) * programs, 0, unit="programs", shown=progress) as bar:
-        for plan in planned:
-            done = len(sweeps) * programs
+    with (
+        saved_parts(checkpoint, planned) as parts,
+        progress_bar(len(planned) * programs, 0, unit="programs", shown=progress) as bar,
+    ):
+        for place, plan in enumerate(planned):
             bar.say(f"{plan.regime}: {plan.size} runs")
-            sweeps.append(plan.train(plan.ends(epochs), lambda share, done=done: bar.reach(done + share))[0])
+            found, _ = plan.train(
+                plan.ends(epochs),
+                lambda share, done=place * programs: bar.reach(done + share),
+                parts=None if parts is None else parts.part(f"regime-{place}"),
+            )
+            sweeps.append(found)
     return sweeps if isinstance(regime, list | tuple) else sweeps[0]
