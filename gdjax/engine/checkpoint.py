@@ -295,13 +295,16 @@ def check_same(
       ValueError: if something differs that may not.
     """
     changes = fingerprint.differences(before, now)
-    wrong = {name: each for name, each in changes.items() if not fingerprint.permitted(name, settings.may_change)}
+
+    def may(names: tuple[str, ...], changes: dict[str, tuple[str, str]]) -> dict[str, bool]:
+        return {name: fingerprint.permitted(name, change, names) for name, change in changes.items()}
+
+    allowed = may(settings.may_change, changes)
+    wrong = {name: change for name, change in changes.items() if not allowed[name]}
     if not wrong:
         return changes
     name, (old, new) = next(iter(wrong.items()))
-    could = next(
-        (word for word in fingerprint.MAY_CHANGE if all(fingerprint.permitted(name, (word,)) for name in wrong)), None
-    )
+    could = next((word for word in fingerprint.MAY_CHANGE if all(may((word,), wrong).values())), None)
     hint = f" (`may_change=({could!r},)` allows it)" if could else ""
     more = f", and {len(wrong) - 1} more differences" if len(wrong) > 1 else ""
     raise ValueError(

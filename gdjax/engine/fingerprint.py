@@ -22,6 +22,9 @@ Fingerprint = dict[str, str]
 MAY_CHANGE = ("epochs", "learning_rate", "hyperparameters", "loss_fn", "versions")
 """What may be another when a run goes on, if its user says so."""
 
+COMPLEMENT = "one_minus_"
+"""What the name of 1 − β begins with."""
+
 PACKAGES = ("gdjax", "jax", "jaxlib", "numpy", "optax")
 """Those whose versions may change a run's numbers."""
 
@@ -38,12 +41,19 @@ def described(name: str, value: Any) -> Fingerprint:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         label = getattr(value, "label", str)
-        return {name: type(value).__name__.strip("_")} | _each(name, {label(key): part for key, part in fields.items()})
+        parts = dict(_as_told(label(key), part) for key, part in fields.items())
+        return {name: type(value).__name__.strip("_")} | _each(name, parts)
     if isinstance(value, Mapping):
         return {name: type(value).__name__} | _each(name, value)
     if isinstance(value, list | tuple):
         return {name: f"{type(value).__name__} of {len(value)}"} | _each(name, dict(enumerate(value)))
     return {name: _word(value)}
+
+
+def _as_told(name: str, value: Any) -> tuple[str, Any]:
+    """A decay as its user told it: 1 − β is what an optimizer holds."""
+    told = name.removeprefix(COMPLEMENT)
+    return (told, float(f"{1 - value:.12g}")) if told != name and isinstance(value, float) else (name, value)
 
 
 def _each(name: str, parts: Mapping) -> Fingerprint:
@@ -127,14 +137,20 @@ def differences(before: Fingerprint, now: Fingerprint) -> dict[str, tuple[str, s
     return found
 
 
-def permitted(name: str, may_change: tuple[str, ...]) -> bool:
-    """Whether what differs may differ."""
+def permitted(name: str, change: tuple[str, str], may_change: tuple[str, ...]) -> bool:
+    """Whether what differs, from what to what, may differ."""
     head, *parts = re.split(r"\.|(?=\[)", name)
-    if head in may_change:
+    if head in may_change or (head == "optimizer" and "learning_rate" in may_change and "learning_rate" in parts):
         return True
-    if head != "optimizer":
+    return head == "optimizer" and "hyperparameters" in may_change and all(map(_is_number, change))
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
         return False
-    return "learning_rate" in parts if "hyperparameters" not in may_change else True
+    return True
 
 
 def sentence(changes: dict[str, tuple[str, str]]) -> str:
