@@ -88,12 +88,15 @@ class CheckpointError(_EndedError, OSError):
     """A checkpoint that could not be written; `result` holds the run up to it."""
 
 
-def _steps(run: Training, state: TrainingState, data: Batch, stop: Any, capacity: int) -> tuple[TrainingState, Record]:
-    return run.steps(state, data, stop, capacity=capacity)
+def _steps(
+    run: Training, state: TrainingState, data: Batch, stop: Any, capacity: int
+) -> tuple[TrainingState, Record, jax.Array]:
+    state, record = run.steps(state, data, stop, capacity=capacity)
+    return state, record, all_finite(state.trainable)
 
 
 advance = SmallJit(_steps, static_argnums=(4,))
-"""As `Training.steps`, compiled, with options that suit its size."""
+"""As `Training.steps`, compiled, with options that suit its size; tells besides whether all parameters are finite."""
 
 advance_in_place = SmallJit(_steps, static_argnums=(4,), donate_argnums=(1,))
 """Likewise; the state's memory is given away."""
@@ -103,12 +106,6 @@ advance_in_place = SmallJit(_steps, static_argnums=(4,), donate_argnums=(1,))
 def _copied(state: TrainingState) -> TrainingState:
     """A state that may be given away."""
     return jax.tree.map(jnp.copy, state)
-
-
-@jax.jit
-def _sound(state: TrainingState) -> jax.Array:
-    """Whether all parameters are finite."""
-    return all_finite(state.trainable)
 
 
 @jax.jit
@@ -381,13 +378,13 @@ class _Loop:
         program = advance if self.guarded else advance_in_place
         self.compiled = self.compiled or program.chosen(self.run, self.state, rows, stop, self.capacity)
         before, first, started = self.state, self.step, time.perf_counter()
-        self.state, record = self.compiled(self.run, before, rows, stop, self.capacity)
+        self.state, record, finite = self.compiled(self.run, before, rows, stop, self.capacity)
         self.recorder.add(record, first)
         self.chunk = next_chunk(self.chunk, stop - first, time.perf_counter() - started)
         self.step = stop
         self._stand_still()
         if self.guarded:
-            self._check_finite(before, first, rows)
+            self._check_finite(bool(finite), before, first, rows)
         if self.looks.wanted and self.step % self.per_epoch == 0:
             self.state = self.looks.look(self.state, self.recorder)
         if self.run.early_stopping is not None:
@@ -407,28 +404,25 @@ class _Loop:
             epoch, step = (jnp.asarray(np.int32(each)) for each in (epoch, 0))
             self.state = self.run.laid(self.state._replace(epoch=epoch, step=step))
 
-    def _check_finite(self, before: TrainingState, first: int, rows: Any) -> None:
+    def _check_finite(self, finite: bool, before: TrainingState, first: int, rows: Any) -> None:
         """Go back to before the first step that made loss or parameters non-finite, if one did.
 
         The same program makes the same numbers again, so that the step is found by halving.
         """
         losses = self.recorder.latest(self.step - first)
         bad = np.flatnonzero(~np.isfinite(losses))
-        if not bad.size and _sound(self.state):
+        if finite and not bad.size:
             return
-
-        def after(steps: int) -> TrainingState:
-            return self.compiled(self.run, before, rows, first + steps, self.capacity)[0] if steps else before
-
-        sound, unsound = 0, int(bad[0]) + 1 if bad.size else self.step - first
-        if bad.size and _sound(after(int(bad[0]))):
-            sound = int(bad[0])
-        else:
-            unsound = int(bad[0]) if bad.size else unsound
-        while unsound - sound > 1:
-            middle = (sound + unsound) // 2
-            sound, unsound = (middle, unsound) if _sound(after(middle)) else (sound, middle)
-        self.state, self.step = after(sound), first + sound
+        sound, unsound = 0, int(bad[0]) if bad.size else len(losses)
+        self.state, trial = before, unsound  # the parameters that the first bad loss is of may be the last finite ones
+        while sound < unsound and trial > sound:
+            state, _, finite = self.compiled(self.run, before, rows, first + trial, self.capacity)
+            if finite:
+                self.state, sound = state, trial
+            else:
+                unsound = trial - 1
+            trial = (sound + unsound + 1) // 2
+        self.step = first + sound
         self.recorder.keep_until(self.step)
         raise NonFiniteError(
             f"the run must stay finite, but {self._here()}, loss or new parameters were not, and the loss was "

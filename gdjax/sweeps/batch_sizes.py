@@ -209,7 +209,7 @@ def _pilot(
 
     def advanced(state: TrainingState, made: int, stop: int) -> TrainingState:
         for part in (*range(made + RECORD_STEPS, stop, RECORD_STEPS), stop):
-            state, _ = advance(run, state, data, part, RECORD_STEPS)
+            state, *_ = advance(run, state, data, part, RECORD_STEPS)
         return state
 
     def loss_of(state: TrainingState, made: int) -> float:
@@ -265,7 +265,7 @@ def _seconds_per_step(run: Training, sizes: np.ndarray, state: TrainingState, da
         state = state._replace(epoch=zero + 0, step=zero + 0)
         program = advance.chosen(run, state, data, steps, RECORD_STEPS)
         started = time.perf_counter()
-        state, _ = jax.block_until_ready(program(run, state, data, steps, RECORD_STEPS))
+        state, *_ = jax.block_until_ready(program(run, state, data, steps, RECORD_STEPS))
         return time.perf_counter() - started
 
     counts = []
