@@ -11,7 +11,7 @@ import optax
 import pytest
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
-EXAMPLE, ALGEBRA, MODEL, DEVICES, MORE, SWEEP, ANSWERS, LOOP = (
+EXAMPLE, ALGEBRA, MODEL, DEVICES, MORE, SAVED, SWEEP, ANSWERS, LOOP = (
     "\n".join(line.removeprefix(indent) for line in code.splitlines())
     for indent, code in re.findall(r"^( *)```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 )
@@ -32,6 +32,18 @@ def test_first_example(example):
 def test_algebra(example):
     exec(ALGEBRA, example)
     np.testing.assert_array_equal(example["adam"].init(np.zeros(2)).count, 0)
+
+
+def test_saved(example, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(SAVED, example)
+    first = example["result"]
+    assert first.stopped_early
+    assert (tmp_path / "runs" / "first").is_dir()
+    exec(SAVED, example)
+    again = example["result"]
+    np.testing.assert_array_equal(again.history.validation_loss, first.history.validation_loss)
+    assert len(again.history.notes) == 1
 
 
 class Network(eqx.Module):

@@ -4,6 +4,7 @@ import functools
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -127,6 +128,37 @@ def test_a_stream_that_breaks_in_one_stops_all_at_the_same_step(started, tmp_pat
     assert "another process could not read its rows" in str(one["message"])
     assert "the disk is gone" in str(other["message"])
     assert one["step"] == other["step"] > 0
+
+
+def test_processes_that_are_told_different_things_say_so(started, tmp_path):
+    ended(group(started, tmp_path, 2, 1, "different"))
+    for index in range(2):
+        message = str(np.load(tmp_path / f"{index}.npz")["message"])
+        assert message == ("`epochs` must be the same in all processes, but process 1 has another than process 0.")
+
+
+def test_what_processes_save_together_others_take_up(started, tmp_path):
+    """Two processes, then two again from within the run, then one of as many devices."""
+    ended(group(started, tmp_path, 2, 2, "saved"))
+    whole = dict(np.load(tmp_path / "0.npz"))
+    steps = len(whole["losses"])
+    for names, step in ((("0", "1"), 7), (("alone",), 3)):
+        for path in (tmp_path / "checkpoints").iterdir():
+            if path.stem.isdigit() and int(path.stem) > step:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if len(names) == 2:
+            ended(group(started, tmp_path, 2, 2, "saved"))
+        else:
+            ended([started([HERE / "worker.py", 1, 0, 0, 4, "saved", tmp_path / "alone.npz"])])
+        for name in names:
+            found = dict(np.load(tmp_path / f"{name}.npz"))
+            assert str(found["notes"][0]).startswith("resumed at epoch ")
+            np.testing.assert_array_equal(found["ids"], whole["ids"])
+            compare = np.testing.assert_array_equal if len(names) == 2 else functools.partial(
+                np.testing.assert_allclose, rtol=1e-5
+            )  # fmt: skip
+            compare(found["losses"], whole["losses"])
+            assert len(found["losses"]) == steps == len(list((tmp_path / "checkpoints").glob("*.json"))) - 1
 
 
 def test_the_example_runs(started):

@@ -71,6 +71,19 @@ def main(what, out):
         result = run(gdjax.mini_batch(16), epochs=10**6, validation=None, metrics=None, record=None)
         np.savez(out, step=len(result.history.step_loss), interrupted=result.interrupted)
         return
+    if what == "different":
+        try:
+            run(gdjax.mini_batch(16), epochs=5 + jax.process_index())
+        except ValueError as error:
+            np.savez(out, message=str(error))
+        return
+    if what == "saved":
+        folder = pathlib.Path(out).parent / "checkpoints"
+        saved = gdjax.checkpoint(folder, every=1, unit="steps", keep=99)
+        result = run(gdjax.mini_batch(16), shard_optimizer_state=True, checkpoint=saved)
+        np.savez(out, losses=result.history.step_loss, ids=result.history.recorded["seen"] != 0,
+                 a=np.asarray(result.params["a"]), notes=np.asarray(result.history.notes))  # fmt: skip
+        return
     if what == "breaking":
         try:
             run(gdjax.mini_batch(16), gdjax.stream(Breaking()))
