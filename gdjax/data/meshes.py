@@ -21,9 +21,22 @@ def automatic(mesh: Any) -> Mesh | None:
         return None
     if not isinstance(mesh, Mesh):
         raise TypeError(f"`mesh` must be a jax.sharding.Mesh, got {mesh!r}.")
+    devices = mesh.devices.ravel().tolist()
+    if not devices or len(set(devices)) < len(devices):
+        raise ValueError(f"`mesh` must have devices, each once, got {devices}.")
     if len(mesh.axis_names) > 1 and ROWS not in mesh.axis_names:
         raise ValueError(f"`mesh` must have an axis '{ROWS}' where it has several, got {mesh.axis_names}.")
     return Mesh(mesh.devices, mesh.axis_names)
+
+
+def untyped(leaf: Any) -> Any:
+    """An array of JAX that lies on a mesh as this library types its axes, and without a copy; all else as it is."""
+    if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, jax.Array):
+        return leaf
+    if not isinstance(leaf.sharding, NamedSharding) or not isinstance(leaf.sharding.mesh, Mesh):
+        return leaf
+    mesh = Mesh(leaf.sharding.mesh.devices, leaf.sharding.mesh.axis_names)
+    return leaf if mesh == leaf.sharding.mesh else jax.device_put(leaf, NamedSharding(mesh, leaf.sharding.spec))
 
 
 def row_axis(mesh: Mesh) -> str:

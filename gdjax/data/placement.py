@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from gdjax import checks
-from gdjax.data.meshes import automatic, laid, over, row_axis, row_devices
+from gdjax.data.meshes import automatic, laid, over, row_axis, row_devices, untyped
 from gdjax.data.regimes import Regime
 from gdjax.data.rows import ShardedRows, dealt
 from gdjax.types import Batch
@@ -41,7 +41,7 @@ def placed(
     mesh = automatic(mesh)
     shards = 1 if regime is None else regime.shards
     check_shards(shards, mesh)
-    parts = {"data": data, **others}
+    parts = {name: jax.tree.map(untyped, part) for name, part in {"data": data, **others}.items()}
     for name, part in parts.items():
         if part is None:
             continue

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from gdjax import checks
 from gdjax.data.feeds import Feed, Parts, ShardedFeed, WindowFeed, feed
-from gdjax.data.meshes import automatic, laid, over
+from gdjax.data.meshes import automatic, laid, over, untyped
 from gdjax.data.placement import check_shards
 from gdjax.data.regimes import Regime, RunKeys, Slices, run_keys
 from gdjax.data.rows import count_rows, dealt
@@ -525,7 +525,7 @@ def _spread(leaf: Any) -> bool:
 
 def _strong(leaf: Any) -> Any:
     """An array whose dtype is its own: a weak one would be another, and another program, after the first step."""
-    array = jnp.asarray(leaf)
+    array = jnp.asarray(untyped(leaf))
     return jax.lax.convert_element_type(array, array.dtype) if getattr(array, "weak_type", False) else array
 
 

@@ -297,3 +297,37 @@ def test_parameters_on_another_mesh_are_refused():
     }
     with pytest.raises(ValueError, match="`params` must lie on `mesh`"):
         gdjax.fit(loss, params, table(), optimizer=gdjax.gd(0.1), regime=gdjax.full_batch(), epochs=1, mesh=mesh_of(8))
+
+
+@pytest.mark.parametrize("what", ["data", "sharded", "validation", "params", "without a mesh"])
+def test_what_lies_on_a_mesh_of_explicit_axes_is_taken_as_it_lies(what):
+    """`jax.make_mesh` types them so in newer versions of JAX."""
+    typed = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+    place = NamedSharding(typed, PartitionSpec("data"))
+    rows = jax.device_put(table(64), place)
+    x = jax.device_put(jnp.zeros((16, FEATURES)), place)
+
+    def train(data, params, **others):
+        def squares(params, batch):
+            return jnp.mean((jnp.tanh(batch["x"] @ params.T).sum(1) - batch["y"]) ** 2)
+
+        given = {"optimizer": gdjax.adam(0.01), "regime": gdjax.mini_batch(16), "epochs": 2} | others
+        return gdjax.fit(squares, params, data, **given)
+
+    given = {
+        "data": lambda: train(rows, np.ones_like(x), mesh=typed),
+        "sharded": lambda: train(rows, np.ones_like(x), mesh=typed, regime=gdjax.mini_batch(16, shards=8)),
+        "validation": lambda: train(table(64), np.ones_like(x), mesh=typed, validation=rows),
+        "params": lambda: train(table(64), x + 1, mesh=typed),
+        "without a mesh": lambda: train(rows, x + 1),
+    }
+    regime = gdjax.mini_batch(16, shards=8 if what == "sharded" else 1)
+    expected = train(table(64), np.ones_like(x), regime=regime)
+    np.testing.assert_allclose(given[what]().history.loss, expected.history.loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize("devices", [[], [0, 0]])
+def test_a_mesh_without_devices_or_with_one_twice_is_refused(devices):
+    mesh = Mesh(np.asarray([jax.devices()[place] for place in devices], object), ("data",))
+    with pytest.raises(ValueError, match="`mesh` must have devices, each once, got"):
+        run(mesh)
