@@ -64,7 +64,7 @@ class Plan:
     """The exchanges of a step."""
     fits: bool
     advice: tuple[str, ...]
-    """What would make it fit, each tried by compiling it."""
+    """What would make it fit, each tried by compiling it; or what must be given for it to fit."""
 
     def __str__(self) -> str:
         chip = "each device" if self.devices > 1 else "the device"
@@ -194,7 +194,8 @@ def plan(
       model_state: as in `gdjax.fit`, or its shapes.
 
     Returns:
-      A `Plan`. Where the run does not fit, its `advice` says what would, found by compiling it too.
+      A `Plan`, of a run that gives its state's memory away, as under `non_finite="keep"`. Where it does not fit, its
+      `advice` says what would, found by compiling it too.
 
     Raises:
       ImportError: if the TPU's compiler is asked for and not installed.
@@ -240,8 +241,17 @@ def plan(
         seconds=_seconds(cost),
         collectives=exchanges,
         fits=fits,
-        advice=() if fits else tuple(_advice(case, memory)),
+        advice=tuple(_in_place(total + everything, memory) if fits else _advice(case, memory)),
     )
+
+
+def _in_place(total: int, memory: int | None) -> Iterator[str]:
+    """What `fit` must be told where there is no room for the state that it goes back to when a run diverges."""
+    if memory is not None and total > memory:
+        yield (
+            f"`non_finite=\"keep\"` or \"skip\" must be given to `fit`, which holds parameters and state once more "
+            f"otherwise: {_size(total)} of {_size(memory)}."
+        )
 
 
 def _mesh(name: str | None) -> Mesh:

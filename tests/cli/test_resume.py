@@ -39,7 +39,13 @@ def numbers(out):
     return table[[name for name in table if "seconds" not in name]]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("compare in updates", "sweep") else pytest.mark.long)
+        for name in COMMANDS
+    ],
+)
 def test_the_same_command_goes_on(name, tmp_path, monkeypatch, capsys):
     assert run(name, tmp_path / "whole") == 0
     add, chunks = population._Way.add, []

@@ -148,7 +148,7 @@ def test_resuming_compiles_nothing(saved):
     assert fit_module.advance._cache_size() == before
 
 
-@pytest.mark.parametrize("policy", ["keep", "skip"])
+@pytest.mark.parametrize("policy", ["keep", pytest.param("skip", marks=pytest.mark.long)])
 def test_with_the_state_given_away_too(tmp_path, policy):
     result = run(checkpoint=every_step(tmp_path / "run"), non_finite=policy)
     same(result, run(non_finite=policy))
@@ -171,7 +171,7 @@ def mesh_of(devices):
     return Mesh(np.asarray(jax.devices()[:devices]), ("data",))
 
 
-@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("zero", [pytest.param(False, marks=pytest.mark.long), True])
 def test_on_eight_devices(tmp_path, monkeypatch, zero):
     monkeypatch.setattr("gdjax.engine.sharding.LEAST_SHARE", 0)
     given = {"mesh": mesh_of(8), "shard_optimizer_state": zero}
@@ -184,7 +184,9 @@ def test_on_eight_devices(tmp_path, monkeypatch, zero):
         assert fit_module.advance._cache_size() == before
 
 
-@pytest.mark.parametrize(("before", "after"), [(8, 2), (8, None), (None, 8)])
+@pytest.mark.parametrize(
+    ("before", "after"), [(8, 2), *(pytest.param(*each, marks=pytest.mark.long) for each in ((8, None), (None, 8)))]
+)
 def test_from_some_devices_to_others(tmp_path, whole, before, after):
     """The same examples in the same order; losses but for rounding."""
 
@@ -277,6 +279,7 @@ def test_other_hyperparameters(tmp_path):
         run(checkpoint=gdjax.checkpoint(tmp_path, may_change="hyperparameters"))
 
 
+@pytest.mark.long
 def test_a_foreign_optimizer(tmp_path):
     def given(**others):
         return run(optimizer=optax.chain(optax.clip(1.0), optax.trace(0.9), optax.scale(-0.1)), **others)

@@ -80,6 +80,14 @@ def test_parameters_lie_as_their_shapes_say():
     assert found.parameters == 4 * (WIDTH * WIDTH // 2 + WIDTH)
 
 
+def test_where_the_state_is_not_held_twice_it_is_said(monkeypatch):
+    found = planned()
+    monkeypatch.setattr(plan, "memory_of", lambda device: found.total + found.state)
+    tight = planned()
+    assert tight.fits
+    assert tight.advice[0].startswith('`non_finite="keep"` or "skip" must be given to `fit`')
+
+
 def test_the_least_change_that_fits_is_advised(monkeypatch):
     monkeypatch.setattr(sharding, "LEAST_SHARE", 0)
     whole, spread = planned(mesh=mesh_of(8)), planned(mesh=mesh_of(8), shard_optimizer_state=True)

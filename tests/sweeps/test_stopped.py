@@ -79,7 +79,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+SHORT = ("lanes", "stopping early", "halving")
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if case in SHORT else pytest.mark.long) for case in CASES]
+)
 def test_a_sweep_that_is_taken_up_is_the_one_that_was_never_stopped(case, tmp_path):
     given = {"validation": table(12), "metrics": {"error": error}} | CASES[case]
     if case == "groups":
@@ -130,13 +135,21 @@ def test_an_interrupted_sweep_is_saved_and_goes_on(tmp_path, monkeypatch, number
     same(sweep(validation=table(12), checkpoint=tmp_path), expected)
 
 
-@pytest.mark.parametrize("settings", [4, 40], ids=["vmapped", "lanes"])
-@pytest.mark.parametrize("given", [
-    {"early_stopping": gdjax.early_stopping(1, 5e-2)},
-    {"early_stopping": gdjax.early_stopping(1, 1e-2, restore_best=False), "validation": table(12)},
-    {"early_stopping": gdjax.early_stopping(1, monitor="error"), "metrics": {"error": error}},
-], ids=["loss", "validation", "metric"])  # fmt: skip
-def test_each_run_stops_for_itself_as_it_would_alone(given, settings):
+STOPPING = {
+    "loss": {"early_stopping": gdjax.early_stopping(1, 5e-2)},
+    "validation": {
+        "early_stopping": gdjax.early_stopping(1, 1e-2, restore_best=False), "validation": table(12),
+    },
+    "metric": {"early_stopping": gdjax.early_stopping(1, monitor="error"), "metrics": {"error": error}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "settings"), [
+    ("loss", 4), ("loss", 40), ("validation", 40),
+    *(pytest.param(*each, marks=pytest.mark.long) for each in (("validation", 4), ("metric", 4), ("metric", 40))),
+])  # fmt: skip
+def test_each_run_stops_for_itself_as_it_would_alone(kind, settings):
+    given = STOPPING[kind]
     found = sweep(settings, **given)
     stopped = set()
     for setting in range(0, settings, 3):
