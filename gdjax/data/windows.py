@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,6 +19,10 @@ from gdjax.types import Batch
 
 WINDOW_BYTES = 2**25
 """Of a window. Three are in memory at most: one trained on, one before it, and one that is read."""
+
+
+POLL_SECONDS = 0.2
+"""Between two looks whether somebody wants to stop, while a window is waited for."""
 
 
 @jax.tree_util.register_dataclass
@@ -41,7 +46,7 @@ class Resident:
     def __init__(self, data: Any, total: int) -> None:
         self.data, self.total = data, total
 
-    def at(self, step: int) -> tuple[Any, int]:
+    def at(self, step: int, was_interrupted: Callable[[], bool]) -> tuple[Any, int]:
         """(what the steps from this one on are given, the step that needs more)."""
         return self.data, self.total
 
@@ -76,18 +81,26 @@ class Reader:
         self.end = -1
         self.ahead: concurrent.futures.Future | None = None
         self.thread = concurrent.futures.ThreadPoolExecutor(1)
+        self.awaited = True
 
-    def at(self, step: int) -> tuple[Any, int]:
-        """(the window that the step lies in, the step that needs the next); to be asked in the order of steps."""
+    def at(self, step: int, was_interrupted: Callable[[], bool]) -> tuple[Any, int]:
+        """(the window that the step lies in, the step that needs the next); to be asked in the order of steps.
+
+        Of an interrupted run a window that has not come yet is not waited for, and none is given.
+        """
         if step >= self.end:
-            ahead = self.ahead or self.thread.submit(self._window, step)
-            self.window, self.end = ahead.result()
+            self.ahead = self.ahead or self.thread.submit(self._window, step)
+            while not concurrent.futures.wait([self.ahead], timeout=POLL_SECONDS).done:
+                if was_interrupted():
+                    self.awaited = False
+                    return None, step
+            self.window, self.end = self.ahead.result()
             self.ahead = self.thread.submit(self._window, self.end) if self.end < self.total else None
         return self.window, self.end
 
     def close(self) -> None:
         """Read no more."""
-        self.thread.shutdown(cancel_futures=True)
+        self.thread.shutdown(wait=self.awaited, cancel_futures=True)
 
     def _window(self, step: int) -> tuple[Window, int]:
         """(the window from this step on, the step after its last)."""

@@ -352,7 +352,7 @@ class _Loop:
         while self.step < self.total and not self._stopped():
             rows, until, unread = None, self.step, None
             try:
-                rows, until = self.supply.at(self.step)
+                rows, until = self.supply.at(self.step, self.was_interrupted)
             except Exception as error:  # what is trained so far is not lost by it
                 unread = error
             due, save = (False, False) if self.keeper is None else self._kept(self.keeper.wishes)(self.step)

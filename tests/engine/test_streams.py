@@ -1,6 +1,10 @@
 """Rows read as the run goes: the same run as of the same rows in memory."""
 
 import functools
+import os
+import signal
+import threading
+import time
 
 import grain
 import jax
@@ -219,6 +223,24 @@ def test_what_was_trained_before_a_source_broke_is_kept():
     result = error.value.result
     np.testing.assert_allclose(result.history.step_loss, whole.history.step_loss[:11], rtol=1e-6)
     assert isinstance(error.value.__cause__, OSError)
+
+
+def test_ctrl_c_does_not_wait_for_a_source_that_hangs():
+    hung = threading.Event()
+
+    class Hanging(Examples):
+        def __getitem__(self, i):
+            if len(self.read) > ROWS + 30 and not hung.is_set():
+                threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+                hung.wait(60)
+            return super().__getitem__(i)
+
+    started = time.monotonic()
+    result = run(gdjax.stream(Hanging(table())))
+    assert time.monotonic() - started < 50
+    hung.set()
+    assert result.interrupted
+    assert len(result.history.step_loss) == 11
 
 
 def test_numbers_that_are_not_finite_are_said_where_they_are_read():
