@@ -14,7 +14,7 @@ import numpy as np
 from gdjax import checks
 from gdjax.engine import fingerprint
 from gdjax.engine.processes import told_by_first
-from gdjax.engine.store import Saved, Store, place_of
+from gdjax.engine.store import Saved, Store, place_of, prepared
 
 KEPT = 3
 """Checkpoints, where nobody says otherwise."""
@@ -56,9 +56,9 @@ def checkpoint(
       keep: how many of the newest are kept, at least 1; and beside them the one, of those made at the end of an epoch,
         whose validation loss (without validation data: training loss) is the lowest.
       may_change: what may be another than in the checkpoint: "epochs", how many the run shall have; "learning_rate",
-        anything about it; "hyperparameters", of an optimizer whose state is of the same structure; "loss_fn", its
-        name; "versions", of the packages. What was changed is told in `history.notes`. Anything else is another run,
-        which needs another folder.
+        anything about the optimizer's of that name; "hyperparameters", any of its numbers; "early_stopping", its
+        numbers; "loss_fn", its name; "versions", of the packages. What was changed is told in `history.notes`. Anything
+        else is another run, which needs another folder.
 
     Raises:
       ValueError, TypeError: if an argument is out of range.
@@ -139,12 +139,22 @@ class Keeper:
         place = f"epoch {saved.about['epoch']}, step {saved.about['step']}"
         for fault in faults.values():
             warnings.warn(f"{fault}; the run is taken up from the one before, at {place}.", stacklevel=4)
-        changes = check_same(self.settings, saved.about["run"], self.run)
+        try:
+            changes = check_same(self.settings, saved.about["run"], self.run)
+        except ValueError:
+            if saved.step:
+                raise
+            self.store.set_aside(0)  # of a run that did not make its first step nothing is lost
+            return None
         arrays = self.store.load(saved, like)
         for step in faults:
             self.store.set_aside(step)
         self.store.losses[saved.step] = saved.about.get("loss")
         self.notes = [*saved.about["notes"], *faults.values(), f"resumed at {place}"]
+        for name in changes:  # optax's `inject_hyperparams` holds in its state what it was told
+            told = name.rpartition(".")[2]
+            for held in [key for key in arrays if key.endswith(f".hyperparams['{told}']")]:
+                del arrays[held]
         if changes:
             self.notes[-1] += f", with {fingerprint.sentence(changes)}"
         return arrays, saved.about
@@ -216,14 +226,20 @@ class Parts:
         return Keeper(self.settings, self.run, per_epoch)
 
     def remembered(self, name: str, make: Callable[[], Any]) -> Any:
-        """What was made the first time, of lists and numbers: it may be made of what another time is not the same."""
+        """What was made the first time, of lists and numbers: it may be made of what another time is not the same.
+
+        Raises:
+          ValueError: if it was made for another run.
+        """
         path = place_of(self.settings.folder) / f"{name}.json"
         if path.exists():
-            return json.loads(path.read_text())
+            known = json.loads(path.read_text())
+            check_same(self.settings, known["run"], self.run)
+            return known["made"]
         made = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        prepared(path.parent)
         aside = path.parent / f"{name}.json.writing"
-        aside.write_text(json.dumps(made))
+        aside.write_text(json.dumps({"run": self.run, "made": made}))
         aside.replace(path)
         return made
 
@@ -306,7 +322,7 @@ def check_same(
     name, (old, new) = next(iter(wrong.items()))
     could = next((word for word in fingerprint.MAY_CHANGE if all(may((word,), wrong).values())), None)
     hint = f" (`may_change=({could!r},)` allows it)" if could else ""
-    more = f", and {len(wrong) - 1} more differences" if len(wrong) > 1 else ""
+    more = {1: "", 2: ", and 1 more difference"}.get(len(wrong), f", and {len(wrong) - 1} more differences")
     raise ValueError(
         f"`checkpoint` must hold the same run, but in '{settings.folder}' {name} was {old}, got {new}{hint}{more}."
     )

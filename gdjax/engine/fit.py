@@ -33,7 +33,7 @@ from gdjax.engine.progress import progress_bar
 from gdjax.engine.stopping import EarlyStopping, check_monitor
 from gdjax.engine.training import Record, Training, TrainingState, training
 from gdjax.transforms.base import GradientTransformation
-from gdjax.transforms.non_finite import all_finite
+from gdjax.transforms.non_finite import non_finite_numbers
 from gdjax.types import Batch, LossFn, Params
 
 CHUNK_SECONDS = 0.25
@@ -92,11 +92,11 @@ def _steps(
     run: Training, state: TrainingState, data: Batch, stop: Any, capacity: int
 ) -> tuple[TrainingState, Record, jax.Array]:
     state, record = run.steps(state, data, stop, capacity=capacity)
-    return state, record, all_finite(state.trainable)
+    return state, record, non_finite_numbers(state.trainable)
 
 
 advance = SmallJit(_steps, static_argnums=(4,))
-"""As `Training.steps`, compiled, with options that suit its size; tells besides whether all parameters are finite."""
+"""As `Training.steps`, compiled, with options that suit its size; counts besides the parameters that are not finite."""
 
 advance_in_place = SmallJit(_steps, static_argnums=(4,), donate_argnums=(1,))
 """Likewise; the state's memory is given away."""
@@ -321,6 +321,8 @@ class _Loop:
     chunk: int = 1
     interrupted: bool = False
     compiled: Any = None
+    allowed: float | None = None
+    """Parameters that were not finite from the beginning; None where nobody has looked."""
 
     @property
     def per_epoch(self) -> int:
@@ -349,6 +351,8 @@ class _Loop:
     def _train(self) -> None:
         if not self.guarded:
             self.state = _copied(self.state)  # the run gives its state's memory away
+        if self.run.early_stopping is not None:
+            self.state = _judged(self.run, self.state)  # its patience may be another than before
         while self.step < self.total and not self._stopped():
             rows, until, unread = None, self.step, None
             try:
@@ -378,13 +382,13 @@ class _Loop:
         program = advance if self.guarded else advance_in_place
         self.compiled = self.compiled or program.chosen(self.run, self.state, rows, stop, self.capacity)
         before, first, started = self.state, self.step, time.perf_counter()
-        self.state, record, finite = self.compiled(self.run, before, rows, stop, self.capacity)
+        self.state, record, unsound = self.compiled(self.run, before, rows, stop, self.capacity)
         self.recorder.add(record, first)
         self.chunk = next_chunk(self.chunk, stop - first, time.perf_counter() - started)
         self.step = stop
         self._stand_still()
         if self.guarded:
-            self._check_finite(bool(finite), before, first, rows)
+            self._check_finite(float(unsound), before, first, rows)
         if self.looks.wanted and self.step % self.per_epoch == 0:
             self.state = self.looks.look(self.state, self.recorder)
         if self.run.early_stopping is not None:
@@ -404,29 +408,41 @@ class _Loop:
             epoch, step = (jnp.asarray(np.int32(each)) for each in (epoch, 0))
             self.state = self.run.laid(self.state._replace(epoch=epoch, step=step))
 
-    def _check_finite(self, finite: bool, before: TrainingState, first: int, rows: Any) -> None:
+    def _check_finite(self, count: float, before: TrainingState, first: int, rows: Any) -> None:
         """Go back to before the first step that made loss or parameters non-finite, if one did.
 
-        The same program makes the same numbers again, so that the step is found by halving.
+        What never was finite, such as a mask of −inf, may be so. The same program makes the same numbers again, so that
+        the step is found by halving.
         """
+        if count and self.allowed is None:
+            self.allowed = float(self.compiled(self.run, before, rows, first, self.capacity)[2])
+        allowed = self.allowed or 0.0
         losses = self.recorder.latest(self.step - first)
         bad = np.flatnonzero(~np.isfinite(losses))
-        if finite and not bad.size:
+        if count <= allowed and not bad.size:
             return
         sound, unsound = 0, int(bad[0]) if bad.size else len(losses)
         self.state, trial = before, unsound  # the parameters that the first bad loss is of may be the last finite ones
         while sound < unsound and trial > sound:
-            state, _, finite = self.compiled(self.run, before, rows, first + trial, self.capacity)
-            if finite:
+            state, _, count = self.compiled(self.run, before, rows, first + trial, self.capacity)
+            if count <= allowed:
                 self.state, sound = state, trial
             else:
                 unsound = trial - 1
             trial = (sound + unsound + 1) // 2
         self.step = first + sound
         self.recorder.keep_until(self.step)
+        found = f"the loss was {losses[sound]}"
+        if np.isfinite(losses[sound]):
+            after, _, _ = self.compiled(self.run, before, rows, first + sound + 1, self.capacity)
+            leaves = jax.tree_util.tree_flatten_with_path((self.state.trainable, after.trainable))[0]
+            half = len(leaves) // 2
+            pairs = zip(leaves[:half], leaves[half:], strict=True)
+            bad_paths = [path[1:] for (path, old), (_, new) in pairs if (jnp.isfinite(old) & ~jnp.isfinite(new)).any()]
+            found = f"`{checks.path_name('params', bad_paths[0])}` became NaN or infinite"
         raise NonFiniteError(
-            f"the run must stay finite, but {self._here()}, loss or new parameters were not, and the loss was "
-            f"{losses[sound]}; `.result` holds the run before it (`non_finite=` has other policies)."
+            f"the run must stay finite, but {self._here()}, {found}; `.result` holds the run before it "
+            "(`non_finite=` has other policies)."
         )
 
     def _here(self) -> str:

@@ -249,7 +249,7 @@ def _in_place(total: int, memory: int | None) -> Iterator[str]:
     """What `fit` must be told where there is no room for the state that it goes back to when a run diverges."""
     if memory is not None and total > memory:
         yield (
-            f"`non_finite=\"keep\"` or \"skip\" must be given to `fit`, which holds parameters and state once more "
+            f'`non_finite="keep"` or "skip" must be given to `fit`, which holds parameters and state once more '
             f"otherwise: {_size(total)} of {_size(memory)}."
         )
 

@@ -66,18 +66,19 @@ class EarlyStopping:
           epoch: epochs made.
           due: whether the run stands at the end of one.
         """
-        due &= (epoch > state.judged) & (state.stopped == 0)
+        due &= (epoch > state.judged) & (state.waited < self.patience)
         change = jnp.asarray(self.min_change, state.best.dtype)
         better = state.value < state.best - change if self.mode == "min" else state.value > state.best + change
         better &= due
         waited = jnp.where(better, 0, state.waited + due.astype(jnp.int32))
+        judged = jnp.where(due, epoch, state.judged)
         return StoppingState(
             value=state.value,
             best=jnp.where(better, state.value, state.best),
             best_epoch=jnp.where(better, epoch, state.best_epoch),
             waited=waited,
-            judged=jnp.where(due, epoch, state.judged),
-            stopped=jnp.where(due & (waited >= self.patience), epoch, state.stopped),
+            judged=judged,
+            stopped=jnp.where(waited >= self.patience, judged, 0),
             kept=jax.tree.map(lambda new, old: jnp.where(better, new, old), model, state.kept)
             if self.restore_best
             else None,

@@ -1,6 +1,6 @@
 """A folder of checkpoints: written aside while the run goes on, sealed when they are whole, looked over before use.
 
-A checkpoint is a folder `<step>` of orbax's and a seal `<step>.json` beside it, written last: what the checkpoint is
+A checkpoint is a folder `step-…` of orbax's and a seal `step-….json` beside it, written last: what the checkpoint is
 of, and a digest of every file. Without its seal a checkpoint is not there; with a file that the seal does not agree
 with it is set aside, and the one before it is taken.
 """
@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import time
 import warnings
 from typing import Any, NamedTuple
 
@@ -19,6 +20,14 @@ import numpy as np
 
 SEAL_BYTES = 64
 """Digits of the digest that ends a seal."""
+
+
+NAME = r"step-\d+"
+"""What checkpoints are called; nothing else in their folder is touched."""
+
+
+REMOVALS = 30
+"""How often it is tried to remove what was not finished, a tenth of a second apart."""
 
 
 class Saved(NamedTuple):
@@ -91,8 +100,8 @@ class Store:
             return
         names = {name: [key, list(np.shape(tree[name])), str(tree[name].dtype)] for name, key in _keys(tree).items()}
         arrays = {names[name][0]: _plain(leaf) for name, leaf in tree.items() if np.size(leaf)}
-        with _as_os_error(self.folder / str(step)):
-            self.checkpointer.save(self.folder / str(step), args=self.orbax.args.PyTreeSave(arrays), force=True)
+        with _as_os_error(self.folder / name_of(step)):
+            self.checkpointer.save(self.folder / name_of(step), args=self.orbax.args.PyTreeSave(arrays), force=True)
         self.writing = self.thread.submit(self._seal, step, {"about": about, "arrays": names})
 
     def check(self) -> None:
@@ -144,7 +153,7 @@ class Store:
         self.losses.pop(step, None)
         if not self.primary:
             return
-        for name in (str(step), f"{step}.json"):
+        for name in (name_of(step), f"{name_of(step)}.json"):
             place = self.folder / f"damaged-{name}"
             if place.is_dir():
                 place.rmtree()
@@ -167,9 +176,9 @@ class Store:
                     if on_devices
                     else self.orbax.RestoreArgs(restore_type=np.ndarray)
                 )
-        with _as_os_error(self.folder / str(saved.step)):
+        with _as_os_error(self.folder / name_of(saved.step)):
             found = self.checkpointer.restore(
-                self.folder / str(saved.step),
+                self.folder / name_of(saved.step),
                 args=self.orbax.args.PyTreeRestore(dict.fromkeys(targets, 0), restore_args=targets),
             )
         arrays = {}
@@ -182,23 +191,14 @@ class Store:
 
     def _prepare(self) -> None:
         """Make the folder, and take away what was not finished in it."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            probe = self.folder / ".writable"
-            probe.write_text("")
-            probe.unlink()
-        except OSError as error:
-            raise ValueError(
-                f"`checkpoint` must be a folder that can be written to, got '{self.folder}' ({error.strerror})."
-            ) from error
+        prepared(self.folder)
         self.lock = _locked(self.folder)
-        seals = {path.stem for path in self.folder.iterdir() if re.fullmatch(r"\d+\.json", path.name)}
-        for path in list(self.folder.iterdir()):
-            if re.fullmatch(r"\d+\.orbax-checkpoint-tmp.*|\d+\.json\.writing", path.name) or (
-                path.name.isdigit() and path.name not in seals
-            ):
-                path.rmtree() if path.is_dir() else path.unlink()
-        for step in map(int, seals):
+        names = [path.name for path in self.folder.iterdir()]
+        seals = {name.removesuffix(".json") for name in names if re.fullmatch(rf"{NAME}\.json", name)}
+        for name in names:  # of which some may be others'
+            if re.fullmatch(rf"{NAME}(\.orbax-checkpoint-tmp.*|\.json\.writing)?", name) and name not in seals:
+                _remove(self.folder / name)
+        for step in (int(name.rpartition("-")[2]) for name in seals):
             saved = self.read(step)
             self.losses[step] = saved.about.get("loss") if isinstance(saved, Saved) else None
 
@@ -206,11 +206,11 @@ class Store:
         """Wait until a checkpoint is written, say that it is whole, and take away those that need not be kept."""
         self.checkpointer.wait_until_finished()
         if self.primary:
-            content = content | {"files": {name: _digest(path) for name, path in _files(self.folder / str(step))}}
+            content = content | {"files": {name: _digest(path) for name, path in _files(self.folder / name_of(step))}}
             text = json.dumps(content)
-            aside = self.folder / f"{step}.json.writing"
+            aside = self.folder / f"{name_of(step)}.json.writing"
             aside.write_text(text + hashlib.sha256(text.encode()).hexdigest())
-            aside.replace(self.folder / f"{step}.json")
+            aside.replace(self.folder / f"{name_of(step)}.json")
         self.losses[step] = content["about"].get("loss")
         if self.primary:
             self._thin_out()
@@ -222,14 +222,14 @@ class Store:
         if judged:
             kept.add(min(judged, key=lambda step: (judged[step], -step)))
         for step in self.losses.keys() - kept:
-            (self.folder / f"{step}.json").unlink()  # first, so that half of it is never taken for the whole
-            (self.folder / str(step)).rmtree()
+            (self.folder / f"{name_of(step)}.json").unlink()  # first, so that half of it is never taken for the whole
+            (self.folder / name_of(step)).rmtree()
             del self.losses[step]
 
     def read(self, step: int) -> Saved | str:
         """What a seal says, or what is wrong with it."""
         try:
-            text = (self.folder / f"{step}.json").read_text()
+            text = (self.folder / f"{name_of(step)}.json").read_text()
             if hashlib.sha256(text[:-SEAL_BYTES].encode()).hexdigest() != text[-SEAL_BYTES:]:
                 return "its seal is altered"
             content = json.loads(text[:-SEAL_BYTES])
@@ -239,10 +239,10 @@ class Store:
 
     def _fault(self, step: int) -> str | None:
         """What is wrong with a checkpoint's files, if anything is."""
-        text = (self.folder / f"{step}.json").read_text()
+        text = (self.folder / f"{name_of(step)}.json").read_text()
         files = json.loads(text[:-SEAL_BYTES])["files"]
         for name, (size, digest) in files.items():
-            path = self.folder / str(step) / name
+            path = self.folder / name_of(step) / name
             if not path.exists():
                 return f"{name} is missing"
             found = _digest(path)
@@ -253,11 +253,36 @@ class Store:
         return None
 
 
+def name_of(step: int) -> str:
+    """What a checkpoint is called."""
+    return f"step-{step}"
+
+
+def prepared(folder: Any) -> None:
+    """Make a folder.
+
+    Raises:
+      ValueError: if that, or writing to it, cannot be done.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"`checkpoint` must be a folder that can be written to, got '{folder}' ({error.strerror})."
+        ) from error
+
+
 def place_of(folder: str) -> Any:
     """A folder on a disk, from its root, or in a bucket."""
     from etils import epath  # which comes with orbax
 
-    path = epath.Path(folder)
+    try:
+        path = epath.Path(folder)
+    except KeyError:
+        raise ValueError(f"`checkpoint` must be a folder, or a bucket such as gs://name, got '{folder}'.") from None
     return path if "://" in str(folder) else path.expanduser().absolute()
 
 
@@ -269,6 +294,19 @@ def _as_os_error(place: Any) -> Any:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise OSError(f"'{place}' could not be written or read: {reason}") from error
+
+
+def _remove(path: Any) -> None:
+    """Take away a file or a folder, into which what failed before may still be writing for a moment."""
+    for attempt in range(REMOVALS):
+        try:
+            path.rmtree() if path.is_dir() else path.unlink()
+        except OSError:
+            if attempt + 1 == REMOVALS:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _keys(tree: dict[str, Any]) -> dict[str, str]:

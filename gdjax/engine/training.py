@@ -329,7 +329,12 @@ class Training:
         """The state with the parameters, model state and average of the best epoch, where they are kept."""
         if state.stopping is None or state.stopping.kept is None:
             return state
-        found = state._replace(**state.stopping.kept)
+        judged = state.stopping.best_epoch > 0  # else none was a number
+
+        def chosen(best: jax.Array, last: jax.Array) -> jax.Array:
+            return jnp.where(judged.reshape(*judged.shape, *[1] * (last.ndim - judged.ndim)), best, last)
+
+        found = state._replace(**jax.tree.map(chosen, state.stopping.kept, _model(state)))
         return found if self.mesh is None else self.laid(found)
 
     def _unless_stopped(self, before: TrainingState, after: TrainingState) -> TrainingState:

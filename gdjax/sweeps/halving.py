@@ -143,7 +143,7 @@ def successive_halving(
     rungs: list[Rung] = []
     ladder = _ladder(plan.settings, epochs, reduction, first_epochs)
     with (
-        saved_parts(checkpoint, [plan]) as parts,
+        saved_parts(checkpoint, [plan], rungs=str(ladder)) as parts,
         progress_bar(len(ladder), 0, unit="rungs", shown=progress) as bar,
     ):
         for place, (count, until) in enumerate(ladder):

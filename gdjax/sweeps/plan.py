@@ -172,8 +172,8 @@ def plans(
 
 
 @contextlib.contextmanager
-def saved_parts(checkpoint: Any, planned: list[Plan]) -> Iterator[Parts | None]:
-    """Where a sweep is saved, if it is; within it Ctrl-C waits until it is.
+def saved_parts(checkpoint: Any, planned: list[Plan], **words: str) -> Iterator[Parts | None]:
+    """Where a sweep is saved, if it is; within it Ctrl-C waits until it is. In `words`, what else it is.
 
     Raises:
       TypeError: if `checkpoint` is something else.
@@ -183,7 +183,7 @@ def saved_parts(checkpoint: Any, planned: list[Plan]) -> Iterator[Parts | None]:
         yield None
         return
     with interruptible() as was_interrupted:
-        yield Parts(settings, fingerprint_of(planned), was_interrupted)
+        yield Parts(settings, fingerprint_of(planned) | words, was_interrupted)
 
 
 def fingerprint_of(planned: list[Plan]) -> fingerprint.Fingerprint:
@@ -194,8 +194,8 @@ def fingerprint_of(planned: list[Plan]) -> fingerprint.Fingerprint:
         **fingerprint.rows("data", first.data),
         **fingerprint.rows("validation", first.validation),
         **fingerprint.described("seeds", planned[0].seeds),
-        **fingerprint.described("loss_fn", first.run.loss.function),
-        **fingerprint.described("params", first.start),
+        **fingerprint.named("loss_fn", first.run.loss.function),
+        **fingerprint.named("params", first.start),
         **fingerprint.shapes("params", first.params),
         **fingerprint.shapes("model_state", first.model_state),
         **fingerprint.described("settings", planned[0].hyperparameters),

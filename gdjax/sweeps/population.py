@@ -303,7 +303,10 @@ class Population:
         end: dict[str, Any] = {}
         if (stopping := way.states.stopping) is not None:
             made = np.where(stopping.stopped > 0, stopping.stopped, way.step // self.per_epoch)
-            end = {"made": made, "of": made if stopping.kept is None else np.asarray(stopping.best_epoch)}
+            end = {
+                "made": made,
+                "of": np.where((stopping.best_epoch == 0) | (stopping.kept is None), made, stopping.best_epoch),
+            }
         states = self.run.restored(way.states)
         last = np.asarray(self._judged(states, self.data, self.run.loss, ())["loss"])
         return end | {"last": last, "finite": np.asarray(_finite(states.trainable))}
@@ -315,13 +318,13 @@ class Population:
         history, looked = way.columns(), way.found()
         history["loss"] = history["loss"][..., per_epoch - 1 - first % per_epoch :: per_epoch]
         if way.states.stopping is not None:  # what came after a run had stopped is nothing
-            before = first // per_epoch
+            before, total = first // per_epoch, max(stops[-1], way.step)
             epochs, steps = way.end["made"] - before, way.end["made"] * per_epoch - first
-            looked = {name: _until(column, epochs, len(stops)) for name, column in looked.items()}
+            looked = {name: _until(column, epochs, max(len(stops), len(way.looks))) for name, column in looked.items()}
             history = {
-                name: _until(column, epochs, stops[-1] // per_epoch - before)
+                name: _until(column, epochs, total // per_epoch - before)
                 if name == "loss"
-                else _until(column, steps, stops[-1] - first)
+                else _until(column, steps, total - first)
                 for name, column in history.items()
             }
         of = way.end.get("of")

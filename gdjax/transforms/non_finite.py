@@ -17,6 +17,12 @@ def all_finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.stack(finite)) if finite else jnp.ones((), bool)
 
 
+def non_finite_numbers(tree: Any) -> jax.Array:
+    """How many numbers of a tree are not finite; float32, shape (), exact up to 2²⁴."""
+    counts = [jnp.sum(~jnp.isfinite(leaf), dtype=jnp.float32) for leaf in jax.tree.leaves(tree) if is_trainable(leaf)]
+    return sum(counts, jnp.zeros((), jnp.float32))
+
+
 @state
 class SkipState(NamedTuple):
     """How often nothing was done, and the optimizer's own state."""

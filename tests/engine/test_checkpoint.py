@@ -5,6 +5,8 @@ import dataclasses
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 
 import jax
@@ -100,12 +102,12 @@ def every_step(folder, **others):
 def back_to(folder, step):
     """As if the process had died when so many steps were saved."""
     for path in folder.iterdir():
-        if path.stem.isdigit() and int(path.stem) > step:
+        if path.stem.startswith("step-") and int(path.stem[5:]) > step:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def steps_in(folder):
-    return sorted(int(path.stem) for path in folder.glob("*.json"))
+    return sorted(int(path.stem[5:]) for path in folder.glob("step-*.json"))
 
 
 @pytest.fixture(scope="module")
@@ -212,14 +214,14 @@ OTHERS = {
     "rate": ({"optimizer": optimizer(0.1)}, r"learning_rate\S* was 0.02, got 0.1 \(`may_change=\('learning_rate',\)`"),
     "model": ({"params": lambda key: start(key) | {"b": jnp.ones(WIDTH)}}, r"params\['b'\] was bfloat16\[8\], got fl"),
     "regime": ({"regime": gdjax.mini_batch(9)}, r"regime was mini_batch\(8\), got mini_batch\(9\)"),
-    "length": ({"data": table(36)}, "data rows was 37 rows, got 36 rows"),
+    "length": ({"data": table(36)}, "data was 37 rows, got 36 rows"),
     "types": ({"data": table() | {"x": np.zeros((ROWS, FEATURES), np.float16)}}, r"data\['x'\] was float32\[4\] a row"),
     "seed": ({"seed": 4}, "seed was 3, got 4"),
     "loss": ({"loss_fn": no_rows}, r"loss_fn was .*loss, got .*no_rows \(`may_change=\('loss_fn',\)`"),
     "epochs": ({"epochs": 3}, r"epochs was 2, got 3 \(`may_change=\('epochs',\)` allows it\)"),
     "average": ({"average": None}, "average was Clocked, got None"),
     "decay of the average": ({"average": transforms.ema(0.99)}, r"average\S*decay was 0.9, got 0.99"),
-    "validation": ({"validation": table(13)}, "validation rows was 12 rows, got 13"),
+    "validation": ({"validation": table(13)}, "validation was 12 rows, got 13"),
     "metrics": ({"metrics": None}, "metrics was error, got none"),
     "early stopping": ({"early_stopping": gdjax.early_stopping(4)}, "early_stopping.patience was 3, got 4"),
     "policy": ({"non_finite": "skip"}, "non_finite was keep, got skip"),
@@ -296,7 +298,9 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
     best = 1 + int(np.argmin(result.history.validation_loss))
     assert best < 7
     assert steps_in(tmp_path) == [PER_EPOCH * epoch for epoch in (best, 7, 8)]
-    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {str(step) for step in steps_in(tmp_path)}
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {
+        f"step-{step}" for step in steps_in(tmp_path)
+    }
 
 
 def rising_rate():
@@ -345,10 +349,10 @@ def test_a_diverged_run_is_saved_where_it_was_sound(tmp_path):
 def test_it_opens_with_orbax_alone(saved):
     import orbax.checkpoint as ocp
 
-    seal = json.loads((saved / "10.json").read_text()[:-64])
+    seal = json.loads((saved / "step-10.json").read_text()[:-64])
     key = seal["arrays"]["state.trainable['a/~']"][0]
     with pytest.warns(UserWarning, match="Sharding info not provided"):
-        arrays = ocp.PyTreeCheckpointer().restore(saved / "10")
+        arrays = ocp.PyTreeCheckpointer().restore(saved / "step-10")
     np.testing.assert_array_equal(arrays[key], run().state.trainable["a/~"])
 
 
@@ -382,6 +386,91 @@ def test_saving_does_not_stop_the_run(tmp_path, monkeypatch):
     run(8, early_stopping=None, metrics={"look": look}, checkpoint=gdjax.checkpoint(tmp_path, every=1e-6))
     assert held.is_set()
     assert reached[-1] == 8
+
+
+OPTAX = {
+    "rate": (optax.adam(1e-3), optax.adam(1e-1)),
+    "kind": (optax.adam(1e-3), optax.adabelief(1e-3)),
+    "flag": (optax.sgd(0.1, 0.9), optax.sgd(0.1, 0.9, nesterov=True)),
+    "in a chain": (optax.chain(optax.clip(1.0), optax.sgd(0.1)), optax.chain(optax.clip(2.0), optax.sgd(0.1))),
+    "steps together": (optax.MultiSteps(optax.sgd(0.1), 2).gradient_transformation(),
+                       optax.MultiSteps(optax.sgd(0.1), 7).gradient_transformation()),
+    "a schedule": (gdjax.gd(lambda step: 1e-3), gdjax.gd(lambda step: 1e-1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OPTAX)
+def test_what_hides_in_closures_is_seen(case):
+    one, other = (fingerprint.described("optimizer", each) for each in OPTAX[case])
+    assert fingerprint.differences(one, other)
+    assert not fingerprint.differences(one, fingerprint.described("optimizer", OPTAX[case][0]))
+
+
+def test_it_is_told_in_the_same_words_in_another_process():
+    code = (
+        "import functools, gdjax, numpy as np, optax, jax;"
+        "from gdjax.engine.fingerprint import described;"
+        "print(described('all', [optax.adam(lambda s: 1e-3), gdjax.adam(0.1, b1=gdjax.schedules.linear(0.8, 0.9, 5)),"
+        "functools.partial(max, key=frozenset('abcdef')), np.array([None, abs], object), jax.random.key(3)]))"
+    )
+    words = {
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment).stdout
+        for environment in (os.environ | {"PYTHONHASHSEED": seed, "JAX_PLATFORMS": "cpu"} for seed in "12")
+    }
+    assert len(words) == 1
+    assert "0x" not in words.pop()
+
+
+def test_a_rate_that_optax_holds_in_its_state_is_changed_too(tmp_path):
+    def train(rate, epochs):
+        injected = optax.inject_hyperparams(optax.sgd)(learning_rate=rate)
+        saved = gdjax.checkpoint(tmp_path, may_change=("learning_rate", "epochs"))
+        return gdjax.fit(lambda w, x: jnp.mean((w - x) ** 2), jnp.zeros(()), jnp.ones(4), optimizer=injected,
+                         regime=gdjax.full_batch(), epochs=epochs, checkpoint=saved)  # fmt: skip
+
+    train(0.01, 1)
+    result = train(0.1, 2)
+    np.testing.assert_allclose(result.state.optimizer_state.hyperparams["learning_rate"], 0.1)
+    assert "from 0.01 to 0.1" in result.history.notes[0]
+
+
+def test_what_others_keep_in_the_folder_is_theirs(tmp_path, whole):
+    for name in ("0", "7", "2024"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "precious.txt").write_text("mine")
+    for name in ("3.json", "2024.json", "12"):
+        (tmp_path / name).write_text("{}")
+    theirs = {path for path in tmp_path.rglob("*") if path.is_file()}
+    for _ in range(2):
+        same(run(checkpoint=every_step(tmp_path, keep=1)), whole)
+        assert {path for path in theirs if path.read_text() in ("mine", "{}")} == theirs
+    run(2, checkpoint=str(tmp_path / "a" / "1"))
+    run(2, checkpoint=str(tmp_path / "a"))
+    assert steps_in(tmp_path / "a" / "1") == [0, 2 * PER_EPOCH]
+
+
+def test_a_run_that_failed_before_its_first_step_is_no_run(tmp_path, whole):
+    def wrong(*_):
+        raise KeyError("typo")
+
+    with pytest.raises(KeyError):
+        run(record=wrong, checkpoint=str(tmp_path))
+    assert steps_in(tmp_path) == [0]
+    same(run(checkpoint=str(tmp_path)), whole)
+
+
+def test_more_patience_goes_on_with_a_stopped_run(tmp_path):
+    given = {"optimizer": gdjax.gd(1e-9), "epochs": 12, "checkpoint": gdjax.checkpoint(tmp_path)}
+    first = run(**given, early_stopping=gdjax.early_stopping(3, 0.5))
+    assert first.stopped_early
+    assert len(first.history.loss) == 4
+    given["checkpoint"] = gdjax.checkpoint(tmp_path, may_change="early_stopping")
+    more = run(**given, early_stopping=gdjax.early_stopping(5, 0.5))
+    assert len(more.history.loss) == 6
+    from_memory = run(**given | {"checkpoint": None}, early_stopping=gdjax.early_stopping(5, 0.5), state=first.state)
+    assert bits(from_memory.params) == bits(more.params)
+    with pytest.raises(ValueError, match="early_stopping.mode was 'min', got 'max'"):
+        run(**given, early_stopping=gdjax.early_stopping(5, 0.5, mode="max"))
 
 
 WRONG = {

@@ -190,7 +190,7 @@ NEVER = -1
 @pytest.mark.parametrize("validation", [False, True])
 @pytest.mark.parametrize("last", [0, 3, 4, 5, 12, 14])
 def test_raised_is_where_and_the_run_before_it(last, validation):
-    place = f"epoch {last // 5}, step {last % 5} .*the loss was [0-9.]+;"
+    place = rf"epoch {last // 5}, step {last % 5} .*`params\['w'\]` became NaN or infinite;"
     with pytest.raises(gdjax.NonFiniteError, match=place) as caught:
         until(last, validation=validation)
     assert isinstance(caught.value, FloatingPointError)
@@ -264,6 +264,33 @@ def test_parameters_stay_finite_where_a_finite_update_takes_them_too_far(policy)
     except gdjax.NonFiniteError as error:
         result = error.result
     assert np.isfinite(result.params)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_what_never_was_finite_is_no_divergence(epochs):
+    """A mask among the parameters, which no gradient moves."""
+
+    def masked(params, batch):
+        return jnp.mean((params["w"] - batch) ** 2) + jnp.exp(params["mask"]).sum() * 0
+
+    def train(rate):
+        params = {"w": jnp.zeros(()), "mask": jnp.array([-jnp.inf, 0.0])}
+        return gdjax.fit(
+            masked, params, np.ones(8, np.float32), optimizer=gdjax.adam(rate), regime=REGIME, epochs=epochs
+        )
+
+    assert np.isfinite(train(0.1).params["w"])
+    with pytest.raises(gdjax.NonFiniteError, match="at epoch 0, step 1 .* the loss was inf"):
+        train(1e30)
+
+
+def test_the_parameter_that_turned_is_named():
+    def loss(params, batch):
+        return jnp.mean((params["a"] - batch) ** 2) + spoil(params["b"], jnp.where(params["a"] > 0.4, jnp.nan, 0.0))
+
+    params = {"a": np.float32(0), "b": np.zeros(2, np.float32)}
+    with pytest.raises(gdjax.NonFiniteError, match=r"step 1 .*, `params\['b'\]` became NaN or infinite; `.result`"):
+        gdjax.fit(loss, params, np.ones(8, np.float32), optimizer=gdjax.gd(0.25), regime=REGIME, epochs=1)
 
 
 def test_a_column_of_the_users_does_not_hide_a_bad_step():

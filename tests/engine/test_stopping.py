@@ -50,7 +50,7 @@ def test_it_stops_where_one_would_stop_by_hand(series, patience, min_change, mod
     epochs, best = stopped_by_hand(SERIES[series], patience, min_change, mode)
     np.testing.assert_array_equal(result.history.metrics["told"], values[1 : epochs + 1])
     assert len(result.history.loss) == len(result.history.step_loss) == epochs
-    assert (float(result.params), float(result.state.params)) == (-best, -epochs)
+    assert (float(result.params), float(result.state.params)) == (-(best or epochs), -epochs)
     assert (int(result.state.epoch), int(result.state.step)) == (epochs, 0)
     assert result.stopped_early == (epochs < len(SERIES[series]) or _waited(SERIES[series], best) >= patience)
     assert not result.interrupted
@@ -139,6 +139,9 @@ def test_the_model_state_and_the_average_are_of_the_same_epoch():
 def test_a_run_goes_on_with_more_patience():
     stopped = run(validation=VALIDATION)
     assert run(validation=VALIDATION, state=stopped.state).history.loss.size == 0
+    longer = run(validation=VALIDATION, state=stopped.state, early_stopping=gdjax.early_stopping(4))
+    whole = run(validation=VALIDATION, early_stopping=gdjax.early_stopping(4))
+    assert bits((longer.params, longer.state)) == bits((whole.params, whole.state))
     free = run(validation=VALIDATION, early_stopping=None, state=stopped.state)
     assert len(stopped.history.loss) + len(free.history.loss) == 60
     whole = run(validation=VALIDATION, early_stopping=None)

@@ -63,7 +63,7 @@ def every_step(folder):
 def back_to(folder, step):
     """As if the process had died when each part had made so many steps; parts that came later are gone."""
     for path in folder.rglob("*"):
-        if path.exists() and path.stem.isdigit() and int(path.stem) > step:
+        if path.exists() and path.stem.startswith("step-") and int(path.stem[5:]) > step:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -131,7 +131,7 @@ def test_an_interrupted_sweep_is_saved_and_goes_on(tmp_path, monkeypatch, number
         sweep(validation=table(12), checkpoint=tmp_path)
     monkeypatch.undo()
     (seal,) = (tmp_path / "regime-0" / "group-0" / "piece-0").glob("*.json")
-    assert 12 <= int(seal.stem) < EPOCHS * PER_EPOCH
+    assert 12 <= int(seal.stem[5:]) < EPOCHS * PER_EPOCH
     same(sweep(validation=table(12), checkpoint=tmp_path), expected)
 
 
@@ -186,12 +186,12 @@ def test_when_all_have_stopped_the_sweep_ends():
 def test_another_sweep_is_refused(tmp_path):
     sweep(checkpoint=tmp_path)
     for given, words in (
-        ({"settings": 5}, "settings.learning_rate was float64"),
+        ({"settings": 5}, r"settings.learning_rate was \[0.001, "),
         ({"seeds": range(3)}, "seeds was"),
         ({"regime": gdjax.full_batch()}, r"regime was mini_batch\(8\), got full_batch"),
         ({"epochs": 9}, r"epochs was 8, got 9 \(`may_change=\('epochs',\)`"),
         ({"early_stopping": gdjax.early_stopping(3)}, "early_stopping was None, got EarlyStopping"),
-        ({"validation": table(12)}, "validation was None, got nothing"),
+        ({"validation": table(12)}, "validation was None, got 12 rows"),
     ):
         with pytest.raises(ValueError, match=f"^`checkpoint` must hold the same run, but in .*{words}"):
             sweep(checkpoint=tmp_path, **given)
@@ -200,3 +200,34 @@ def test_another_sweep_is_refused(tmp_path):
 def test_a_sweep_may_be_made_longer_on_purpose(tmp_path):
     sweep(checkpoint=tmp_path, epochs=5)
     same(sweep(checkpoint=gdjax.checkpoint(tmp_path, may_change="epochs")), sweep())
+
+
+def test_a_smaller_grid_or_another_ladder_is_refused_too(tmp_path):
+    sweep(6, checkpoint=tmp_path / "sweep")
+    with pytest.raises(ValueError, match="^`checkpoint` must hold the same run, but in .*settings.learning_rate was"):
+        sweep(3, checkpoint=tmp_path / "sweep")
+    halving = {"settings": 9, "train": gdjax.successive_halving, "checkpoint": tmp_path / "halving"}
+    sweep(**halving)
+    for given in ({"reduction": 2}, {"first_epochs": 3}):
+        with pytest.raises(ValueError, match="^`checkpoint` must hold the same run, but in .*rungs was"):
+            sweep(**halving, **given)
+
+
+def test_fewer_epochs_leave_what_was_made(tmp_path):
+    stopping = gdjax.early_stopping(3, 1e-3)
+    found = sweep(checkpoint=tmp_path, early_stopping=stopping)
+    same(sweep(checkpoint=gdjax.checkpoint(tmp_path, may_change="epochs"), epochs=3, early_stopping=stopping), found)
+
+
+def test_a_grid_of_other_things_than_numbers(tmp_path):
+    given = {"optimizer": lambda learning_rate, kind: [gdjax.gd, gdjax.adam][kind is None](learning_rate),
+             "regime": REGIME, "epochs": 2, "checkpoint": tmp_path}  # fmt: skip
+    grid = {"learning_rate": [0.1, 0.2], "kind": [None, "gd"]}
+    one, other = (gdjax.sweep(loss, start, table(), grid=grid, **given) for _ in range(2))
+    same(one, other)
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="^`checkpoint` must be a folder that can be written to, got"):
+        sweep(checkpoint=tmp_path / "file" / "sweep")
