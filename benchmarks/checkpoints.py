@@ -55,10 +55,10 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=pathlib.Path, help="where checkpoints are written, and deleted")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
-    width, seconds, epochs, rounds = (300, 0.1, 3, 1) if given.quick else (1444, 1.0, 8, given.rounds)
+    width, seconds, epochs, rounds = (300, 0.1, 3, 1) if given.quick else (1444, 1.0, 16, given.rounds)
 
     loss, params, data = problem(width)
     fit = functools.partial(

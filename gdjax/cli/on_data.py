@@ -61,7 +61,7 @@ def resumable(command: OnData, out: pathlib.Path) -> Iterator[Checkpoint | None]
 
     None where orbax, which writes it, is not installed.
     """
-    if importlib.util.find_spec("orbax") is None:
+    if importlib.util.find_spec("orbax") is None or importlib.util.find_spec("orbax.checkpoint") is None:
         yield None
         return
     options = {name: str(value) for name, value in dataclasses.asdict(command).items() if name != "out"}
@@ -69,7 +69,7 @@ def resumable(command: OnData, out: pathlib.Path) -> Iterator[Checkpoint | None]
     folder = out / UNFINISHED / hashlib.sha256(words.encode()).hexdigest()[:12]
     if folder.exists():
         print(f"Going on with what was interrupted, from {folder}.", flush=True)
-    yield checkpoint(folder, every=SAVED_SECONDS, keep=1)
+    yield checkpoint(folder, every=SAVED_SECONDS, keep=2)
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):  # another command's work is in it
         folder.parent.rmdir()

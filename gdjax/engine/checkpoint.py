@@ -13,7 +13,7 @@ import numpy as np
 
 from gdjax import checks
 from gdjax.engine import fingerprint
-from gdjax.engine.processes import told_by_first
+from gdjax.engine.processes import anywhere, told_by_first
 from gdjax.engine.store import Saved, Store, place_of, prepared
 
 KEPT = 3
@@ -56,9 +56,9 @@ def checkpoint(
       keep: how many of the newest are kept, at least 1; and beside them the one, of those made at the end of an epoch,
         whose validation loss (without validation data: training loss) is the lowest.
       may_change: what may be another than in the checkpoint: "epochs", how many the run shall have; "learning_rate",
-        anything about the optimizer's of that name; "hyperparameters", any of its numbers; "early_stopping", its
-        numbers; "loss_fn", its name; "versions", of the packages. What was changed is told in `history.notes`. Anything
-        else is another run, which needs another folder.
+        anything about the optimizer's of that name; "hyperparameters", any of its numbers; "early_stopping", those of a
+        run's (not of a sweep's); "loss_fn", its name; "versions", of the packages. What was changed is told in
+        `history.notes`. Anything else is another run, which needs another folder.
 
     Raises:
       ValueError, TypeError: if an argument is out of range.
@@ -138,7 +138,9 @@ class Keeper:
             return None
         place = f"epoch {saved.about['epoch']}, step {saved.about['step']}"
         for fault in faults.values():
-            warnings.warn(f"{fault}; the run is taken up from the one before, at {place}.", stacklevel=4)
+            warnings.warn(f"{fault}; the run is taken up from the one before, at {place}.", stacklevel=3)
+        for step in faults:
+            self.store.set_aside(step)
         try:
             changes = check_same(self.settings, saved.about["run"], self.run)
         except ValueError:
@@ -147,8 +149,6 @@ class Keeper:
             self.store.set_aside(0)  # of a run that did not make its first step nothing is lost
             return None
         arrays = self.store.load(saved, like)
-        for step in faults:
-            self.store.set_aside(step)
         self.store.losses[saved.step] = saved.about.get("loss")
         self.notes = [*saved.about["notes"], *faults.values(), f"resumed at {place}"]
         for name in changes:  # optax's `inject_hyperparams` holds in its state what it was told
@@ -243,14 +243,13 @@ class Parts:
         aside.replace(path)
         return made
 
-    def check_interrupted(self) -> None:
-        """End where somebody asked for it; all is saved.
+    def interrupt(self) -> None:
+        """End, since somebody asked for it and all is saved.
 
         Raises:
-          KeyboardInterrupt: if somebody did.
+          KeyboardInterrupt: always.
         """
-        if self.was_interrupted():
-            raise KeyboardInterrupt(f"what is trained so far is in '{self.settings.folder}'.")
+        raise KeyboardInterrupt(f"what is trained so far is in '{self.settings.folder}'.")
 
 
 def opened(settings: Checkpoint, *, together: bool = False) -> Store:
@@ -265,7 +264,7 @@ def opened(settings: Checkpoint, *, together: bool = False) -> Store:
     if jax.process_index() == 0:
         try:
             store = Store(settings.folder, keep=settings.keep, together=True)
-        except (ImportError, ValueError) as its:
+        except Exception as its:  # whatever it is, the others wait for a word
             error = its
     failed = told_by_first(error is not None)
     if error is not None:
@@ -288,7 +287,7 @@ def found(store: Store) -> tuple[Saved | None, dict[int, str]]:
         try:
             saved, faults = store.newest()
             step = -1 if saved is None else saved.step
-        except ValueError as its:
+        except Exception as its:  # likewise
             error, step = its, -2
     step = told_by_first(step)
     if error is not None:
@@ -296,10 +295,10 @@ def found(store: Store) -> tuple[Saved | None, dict[int, str]]:
     if step == -2:
         raise ValueError(f"`checkpoint` must hold a checkpoint that is whole, got none in '{store.folder}'.")
     if step >= 0 and not store.primary:
-        read = store.read(step)
-        assert isinstance(read, Saved)
-        saved = read
-    return saved, faults
+        saved = store.read(step)
+    if anywhere(isinstance(saved, str)):
+        raise ValueError(f"`checkpoint` must be a folder that all processes can read, got '{store.folder}'.")
+    return saved, faults  # pyrefly: ignore[bad-return]: it is no word, as was just asked
 
 
 def check_same(

@@ -97,7 +97,9 @@ def _word(value: Any) -> str:
             return repr(host.tolist())
         return f"{host.dtype}{list(host.shape)} {hashlib.sha256(host.tobytes()).hexdigest()[:12]}"
     if isinstance(value, np.generic):
-        return repr(value.item())
+        return _word(value.item())
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")  # optax makes floats of whole numbers as it goes
     if isinstance(value, set | frozenset):
         return f"{type(value).__name__} of {sorted(map(_word, value))}"
     if callable(value):
@@ -115,9 +117,13 @@ def _qualified(function: Any) -> str:
         name = f"{module}.{name}"
     if not name.endswith("<lambda>") or not isinstance(function, types.FunctionType):
         return name
-    code = function.__code__
-    words = code.co_code.hex(), code.co_names, ADDRESS.sub("", repr(code.co_consts))
-    return f"{name} {hashlib.sha256(repr(words).encode()).hexdigest()[:12]}"
+    return f"{name} {hashlib.sha256(_of_code(function.__code__).encode()).hexdigest()[:12]}"
+
+
+def _of_code(code: types.CodeType) -> str:
+    """What a function does, without where it is written."""
+    constants = [_of_code(each) if isinstance(each, types.CodeType) else _word(each) for each in code.co_consts]
+    return repr((code.co_code.hex(), code.co_names, constants))
 
 
 def _closed_over(function: types.FunctionType) -> dict[str, Any]:
@@ -145,11 +151,11 @@ def shapes(name: str, tree: Any) -> Fingerprint:
 def rows(name: str, data: Any) -> Fingerprint:
     """{path: dtype and shape of a row}, and how many rows there are."""
     if data is None:
-        return {name: "None"}
+        return {f"{name}.rows": "None"}
     count, example = (len(data), data.example) if isinstance(data, Stream) else (None, data)
     leaves = jax.tree_util.tree_flatten_with_path(example)[0]
     count = np.shape(leaves[0][1])[0] if count is None else count
-    found = {name: f"{count:,} rows"}
+    found = {f"{name}.rows": str(count)}
     for path, leaf in leaves:
         dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
         found[name + jax.tree_util.keystr(path)] = f"{dtype}{list(leaf.shape[1:])} a row"

@@ -239,7 +239,11 @@ def fit(
             if saved is not None:
                 arrays, about = saved
                 state = tree_of("state", arrays, state)
-                columns = {name[8:]: column for name, column in arrays.items() if name.startswith("history.")}
+                columns = {
+                    name.removeprefix("history."): column
+                    for name, column in arrays.items()
+                    if name.startswith("history.")
+                }
                 recorder = Recorder(per_epoch, about["begun"], columns)
         state = run.laid(state._replace(epochs=jnp.asarray(np.int32(epochs))))
         begun, total = int(state.epoch) * per_epoch + int(state.step), epochs * per_epoch
@@ -339,7 +343,8 @@ class _Loop:
         except _EndedError as error:
             ended = error
         except SystemExit:  # of a stream's source
-            self._save(at_once=True)
+            if not self.together:
+                self._save(at_once=True)
             raise
         if not isinstance(ended, CheckpointError):
             try:
@@ -391,7 +396,7 @@ class _Loop:
             self._check_finite(float(unsound), before, first, rows)
         if self.looks.wanted and self.step % self.per_epoch == 0:
             self.state = self.looks.look(self.state, self.recorder)
-        if self.run.early_stopping is not None:
+        if self.run.early_stopping is not None and self.step % self.per_epoch == 0:
             self.state = _judged(self.run, self.state)
         self.bar.say("training")
         self.bar.reach(self.step / self.per_epoch, self.recorder.last_loss)
@@ -421,9 +426,9 @@ class _Loop:
         bad = np.flatnonzero(~np.isfinite(losses))
         if count <= allowed and not bad.size:
             return
-        sound, unsound = 0, int(bad[0]) if bad.size else len(losses)
+        sound, unsound = 0, int(bad[0]) if bad.size else len(losses) - 1
         self.state, trial = before, unsound  # the parameters that the first bad loss is of may be the last finite ones
-        while sound < unsound and trial > sound:
+        while sound < unsound:
             state, _, count = self.compiled(self.run, before, rows, first + trial, self.capacity)
             if count <= allowed:
                 self.state, sound = state, trial
@@ -488,7 +493,8 @@ def _taken_up(run: Training, state: TrainingState, per_epoch: int) -> TrainingSt
     _check_state(run, state, per_epoch)
     if run.early_stopping is None:
         return state._replace(stopping=None)
-    return state if state.stopping is not None else run.watched(state)
+    kept = state.stopping is not None and state.stopping.kept is not None
+    return state if state.stopping is not None and kept == run.early_stopping.restore_best else run.watched(state)
 
 
 def _check_state(run: Training, state: TrainingState, per_epoch: int) -> None:

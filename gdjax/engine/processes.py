@@ -59,10 +59,13 @@ def agreed(wishes: Wishes) -> Wishes:
     return Wishes(chunk, bool(due), bool(save), *all_wishes[:, 3:].any(axis=0).tolist())
 
 
+def anywhere(flag: bool) -> bool:
+    """Whether it is so in any process."""
+    return bool(multihost_utils.process_allgather(np.asarray([flag], np.int32)).any())
+
+
 def told_by_first(number: int) -> int:
-    """The first process's number; where there is but one, it is the first."""
-    if jax.process_count() == 1:
-        return number
+    """The first process's number."""
     return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 

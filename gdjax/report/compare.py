@@ -172,8 +172,9 @@ def compare(
         def parts_of(plan: Plan | None, name: str = "") -> Parts | None:
             if settings is None:
                 return None
-            words = {} if plan is None else fingerprint_of([plan])
-            return Parts(settings, words, was_interrupted).part(re.sub(r"\W+", "-", label)).part(name)
+            words = {"budget": str(budget), "data": str(rows)} | ({} if plan is None else fingerprint_of([plan]))
+            place = re.sub(r"\W+", "-", f"{done} {label}")
+            return Parts(settings, words, was_interrupted).part(place).part(name)
 
         def measured() -> list[int]:
             return budget.stops(per_epoch, lambda: seconds_per_update(lambda updates: planned(grid, updates)))

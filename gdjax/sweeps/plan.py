@@ -183,7 +183,8 @@ def saved_parts(checkpoint: Any, planned: list[Plan], **words: str) -> Iterator[
         yield None
         return
     with interruptible() as was_interrupted:
-        yield Parts(settings, fingerprint_of(planned) | words, was_interrupted)
+        devices = len(planned[0].groups[0][1].devices)
+        yield Parts(settings, fingerprint_of(planned) | {"mesh": f"{devices} devices"} | words, was_interrupted)
 
 
 def fingerprint_of(planned: list[Plan]) -> fingerprint.Fingerprint:

@@ -249,11 +249,12 @@ class Population:
                 stop = min(goal, way.step + min(chunk, self.capacity))
                 if keeper is not None and parts is not None:
                     due, save = keeper.wishes(way.step)
-                    if save or parts.was_interrupted():
+                    interrupted = parts.was_interrupted()
+                    if save or interrupted:
                         way.save(keeper)
-                    if parts.was_interrupted():
+                    if interrupted:
                         keeper.store.finish()
-                    parts.check_interrupted()
+                        parts.interrupt()
                     stop = min(stop, keeper.until(way.step, due))
                 made = stop - way.step
                 way.states, record, seconds = self._advanced(way.states, stop)

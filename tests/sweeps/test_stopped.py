@@ -191,7 +191,7 @@ def test_another_sweep_is_refused(tmp_path):
         ({"regime": gdjax.full_batch()}, r"regime was mini_batch\(8\), got full_batch"),
         ({"epochs": 9}, r"epochs was 8, got 9 \(`may_change=\('epochs',\)`"),
         ({"early_stopping": gdjax.early_stopping(3)}, "early_stopping was None, got EarlyStopping"),
-        ({"validation": table(12)}, "validation was None, got 12 rows"),
+        ({"validation": table(12)}, "validation.rows was None, got 12"),
     ):
         with pytest.raises(ValueError, match=f"^`checkpoint` must hold the same run, but in .*{words}"):
             sweep(checkpoint=tmp_path, **given)
