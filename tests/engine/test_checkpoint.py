@@ -362,10 +362,10 @@ def test_saving_does_not_stop_the_run(tmp_path, monkeypatch):
 
     held, seal = threading.Event(), Store._seal
 
-    def slow(self, step, content):
+    def slow(self, checkpointer, step, content):
         if step:
             held.wait(60)
-        seal(self, step, content)
+        seal(self, checkpointer, step, content)
 
     monkeypatch.setattr(Store, "_seal", slow)
     reached = []
