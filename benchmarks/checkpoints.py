@@ -85,7 +85,8 @@ def main() -> None:
             found["checkpoint="].append(timed(run, epochs=epochs, checkpoint=settings))
             found["by hand"].append(timed(by_hand, run, epochs, folder / "orbax"))
             shutil.rmtree(folder)
-    print(f"{state_bytes / 1e6:.0f} MB of state, {epochs} epochs of {found['unsaved'][0] / epochs:.2f} s, saved after each")
+    each = found["unsaved"][0] / epochs
+    print(f"{state_bytes / 1e6:.0f} MB of state, {epochs} epochs of {each:.2f} s, saved after each")
     unsaved = np.asarray(found.pop("unsaved"))
     for kind, times in found.items():
         costs = np.asarray(times) / unsaved - 1
