@@ -12,7 +12,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 MAPS = pathlib.Path("/proc/self/maps")
 MOST_MAPS = 20_000
-"""Of a process's memory; Linux allows 65,530, a compiled run takes some 200, and where there are no more XLA crashes."""
+"""Of a process's memory: Linux allows 65,530, a compiled run takes some 200, and where none is left XLA crashes."""
 
 ended = itertools.count(1)
 
