@@ -61,7 +61,7 @@ def test_what_was_sealed_outlives_every_kill(born, finished, sealed, tmp_path, k
         assert step >= least
         np.testing.assert_array_equal(losses, whole["history['step_loss']"][:step], strict=True)
         shutil.rmtree(copy)
-    assert left_torn >= kills // 10
+    assert left_torn or kills < 10
     ended, interrupted, notes = finished(born(train, folder, epochs, out, width, every=20), out)
     assert not differing(ended, whole)
     assert not interrupted
