@@ -316,7 +316,7 @@ def prepared(folder: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.write_text("")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another run may begin at the same moment
     except OSError as error:
         raise ValueError(
             f"`checkpoint` must be a folder that can be written to, got '{folder}' ({error.strerror})."
