@@ -42,6 +42,7 @@ from gdjax.transforms import chain as chain
 
 if TYPE_CHECKING:
     from gdjax import presets as presets
+    from gdjax import report as report
     from gdjax import sweeps as sweeps
     from gdjax.engine.plan import plan as plan
     from gdjax.report.compare import compare as compare
@@ -61,6 +62,7 @@ _LATER = {
     "presets": "gdjax.presets",
     "compare": "gdjax.report.compare",
     "Budget": "gdjax.report.rows",
+    "report": "gdjax.report",
     "sweeps": "gdjax.sweeps",
     "plan": "gdjax.engine.plan",
     "sweep": "gdjax.sweeps.sweep",

@@ -1,0 +1,1 @@
+"""Pictures of one thing each: an axes in, an axes out."""

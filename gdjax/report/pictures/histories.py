@@ -1,0 +1,141 @@
+"""Losses along runs."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gdjax import checks
+from gdjax.engine.fit import NonFiniteError, Result
+from gdjax.engine.history import History
+from gdjax.report.pictures.paper import by_label, color, marker, on_axes, place_of
+
+MARKERS_A_RUN = 8
+"""So many tell a run from the others where colors do not."""
+
+
+def plot_history(
+    histories: Mapping[str, Any] | Result | History | NonFiniteError, *, axes: Any = None, x: str = "epochs"
+) -> Any:
+    """Draw the losses of one run, or of several.
+
+    The mean training loss of each epoch is a solid line, the validation loss after it a dashed one of the same color
+    with a ring around the best. Where all losses are positive the axis is logarithmic. A run that early stopping or
+    an interrupt ended ends in a square, one that diverged in a cross.
+
+    Args:
+      histories: {label: run}, or one run: what `fit` returned, its history, or the `NonFiniteError` that it raised.
+        A history alone is counted from 1; a result that went on from another from where it took that up.
+      axes: what to draw on, an Axes of matplotlib; None for a new figure.
+      x: "epochs", or "updates", where the loss of each batch stands as a thin line behind the means.
+
+    Returns:
+      The axes.
+
+    Raises:
+      TypeError: if something is no run.
+      ValueError: if `x` is another word, or no run is given.
+      ImportError: if matplotlib is not installed.
+
+    >>> import gdjax, jax.numpy as jnp
+    >>> from gdjax.report import plot_history
+    >>> data = (jnp.arange(8.0), 3 * jnp.arange(8.0))
+    >>> loss = lambda w, batch: jnp.mean((batch[1] - w * batch[0]) ** 2)
+    >>> result = gdjax.fit(loss, jnp.array(0.0), data, optimizer=gdjax.gd(0.01), regime=gdjax.full_batch(), epochs=5)
+    >>> axes = plot_history(result)
+    >>> axes.lines[0].get_xdata().tolist(), axes.get_yscale()
+    ([1, 2, 3, 4, 5], 'log')
+    """
+    checks.choice("x", x, ("epochs", "updates"))
+    runs = {label: _run(place_of("histories", label), run) for label, run in by_label("histories", histories).items()}
+    axes = on_axes(axes)
+    for place, (label, run) in enumerate(runs.items()):
+        _draw(axes, place, label, run, by_update=x == "updates")
+    axes.set(xlabel=x[:-1], ylabel="loss", yscale=_scale(axes))
+    _explain(axes, list(runs.values()))
+    axes.legend(fontsize=8, loc="upper right")
+    return axes
+
+
+class _Run(NamedTuple):
+    history: History
+    epochs: np.ndarray
+    """The numbers of its epochs, from 1 [epochs]."""
+    ends: np.ndarray
+    """Updates made when each ended [epochs]."""
+    begun: int
+    """Updates made before the first of the history."""
+    end: str
+    """What ended it early, in words; else empty."""
+
+
+def _run(name: str, run: Any) -> _Run:
+    end, rest, epochs = "", 0, None
+    if isinstance(run, NonFiniteError):
+        run, end = run.result, "diverged"
+    if isinstance(run, Result):
+        end = end or ("stopped early" if run.stopped_early else "interrupted" if run.interrupted else "")
+        epochs, rest, run = int(run.state.epoch), int(run.state.step), run.history
+    if not isinstance(run, History):
+        raise TypeError(f"`{name}` must be a Result or a History of `fit`, got {type(run).__name__}.")
+    if run.loss.ndim != 1:
+        raise TypeError(f"`{name}` must be the history of one run, got a sweep's, which `plot_sweep` draws.")
+    if len(run.loss) and not np.isfinite(run.loss[-1]):
+        end = "diverged"
+    finished, steps = len(run.loss), len(run.step_loss)
+    numbers = np.arange(finished) + 1 + (finished if epochs is None else epochs) - finished
+    # A call that took a run up within an epoch made less than one epoch's steps fewer.
+    per_epoch = -(-(steps - rest) // finished) if finished else 0
+    ends = numbers * per_epoch
+    return _Run(run, numbers, ends, int(ends[-1]) + rest - steps if finished else 0, end)
+
+
+def _draw(axes: Any, place: int, label: str, run: _Run, *, by_update: bool) -> None:
+    look = {"color": color(place), "zorder": 3}
+    x = run.ends if by_update else run.epochs
+    if by_update:
+        steps = run.begun + np.arange(len(run.history.step_loss))
+        axes.plot(steps, _shown(run.history.step_loss), color=color(place), alpha=0.3, linewidth=0.6, zorder=2)
+    every = max(1, -(-len(x) // MARKERS_A_RUN))
+    name = label or "training"
+    axes.plot(
+        x, _shown(run.history.loss), marker=marker(place), markersize=4, markevery=(place * every // 3 % every, every),
+        label=f"{name} ({run.end})" if run.end else name, **look,
+    )  # fmt: skip
+    last = np.flatnonzero(np.isfinite(run.history.loss))[-1:]
+    if run.end:
+        cross = run.end == "diverged"
+        mark = {"marker": "X" if cross else "s", "markersize": 9, "markeredgecolor": "white", "linestyle": "none"}
+        axes.plot(x[last], run.history.loss[last], **mark, **look)
+    validation = run.history.validation_loss
+    if validation is None or not np.isfinite(validation).any():
+        return
+    axes.plot(x, _shown(validation), linestyle="--", **look)
+    best = int(np.nanargmin(_shown(validation)))
+    axes.plot(x[best], validation[best], marker="o", markersize=9, fillstyle="none", linestyle="none", **look)
+
+
+def _shown(losses: np.ndarray) -> np.ndarray:
+    """Gaps where a loss is not finite."""
+    return np.where(np.isfinite(losses), losses, np.nan)
+
+
+def _scale(axes: Any) -> str:
+    """Logarithmic where every loss is one that a logarithm can show."""
+    seen = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
+    seen = seen[np.isfinite(seen)]
+    return "log" if seen.size and (seen > 0).all() else "linear"
+
+
+def _explain(axes: Any, runs: list[_Run]) -> None:
+    """Entries of the legend for what all runs have in common."""
+    if all(run.history.validation_loss is None for run in runs):
+        return
+    grey = {"color": color(0) if len(runs) == 1 else "0.4"}
+    axes.plot([], [], linestyle="--", label="validation", **grey)
+    ring = {"marker": "o", "markersize": 9, "fillstyle": "none", "linestyle": "none"}
+    best = "best"
+    if len(runs) == 1 and np.isfinite(runs[0].history.validation_loss).any():
+        at = int(np.nanargmin(_shown(runs[0].history.validation_loss)))
+        best = f"best, {runs[0].history.validation_loss[at]:.3g} after epoch {runs[0].epochs[at]}"
+    axes.plot([], [], label=best, **ring, **grey)
