@@ -8,7 +8,7 @@ import numpy as np
 from gdjax import checks
 from gdjax.engine.fit import NonFiniteError, Result
 from gdjax.engine.history import History
-from gdjax.report.pictures.paper import by_label, color, marker, on_axes, place_of
+from gdjax.report.pictures.paper import by_label, color, marker, on_axes, place_of, plain
 
 MARKERS_A_RUN = 8
 """So many tell a run from the others where colors do not."""
@@ -21,7 +21,8 @@ def plot_history(
 
     The mean training loss of each epoch is a solid line, the validation loss after it a dashed one of the same color
     with a ring around the best. Where all losses are positive the axis is logarithmic. A run that early stopping or
-    an interrupt ended ends in a square, one that diverged in a cross.
+    an interrupt ended ends in a square. Where one diverged, a cross stands at the top; the frame does not follow it,
+    unless all did.
 
     Args:
       histories: {label: run}, or one run: what `fit` returned, its history, or the `NonFiniteError` that it raised.
@@ -51,7 +52,8 @@ def plot_history(
     axes = on_axes(axes)
     for place, (label, run) in enumerate(runs.items()):
         _draw(axes, place, label, run, by_update=x == "updates")
-    axes.set(xlabel=x[:-1], ylabel="loss", yscale=_scale(axes))
+    axes.set(xlabel=x[:-1], ylabel="loss")
+    _scale(axes, list(runs.values()), by_update=x == "updates")
     _explain(axes, list(runs.values()))
     axes.legend(fontsize=8, loc="upper right")
     return axes
@@ -102,11 +104,17 @@ def _draw(axes: Any, place: int, label: str, run: _Run, *, by_update: bool) -> N
         x, _shown(run.history.loss), marker=marker(place), markersize=4, markevery=(place * every // 3 % every, every),
         label=f"{name} ({run.end})" if run.end else name, **look,
     )  # fmt: skip
-    last = np.flatnonzero(np.isfinite(run.history.loss))[-1:]
-    if run.end:
-        cross = run.end == "diverged"
-        mark = {"marker": "X" if cross else "s", "markersize": 9, "markeredgecolor": "white", "linestyle": "none"}
-        axes.plot(x[last], run.history.loss[last], **mark, **look)
+    if run.end == "diverged":
+        style = {"marker": "X", "markersize": 8, "markeredgecolor": "white", "linestyle": "none"}
+        at = (
+            run.begun + len(run.history.step_loss)
+            if by_update
+            else 1 + max(run.epochs[np.isfinite(run.history.loss)], default=0)
+        )
+        axes.plot([at], [0.97], transform=axes.get_xaxis_transform(), clip_on=False, **style, **look)
+    elif run.end and len(x):
+        style = {"marker": "s", "markersize": 8, "markeredgecolor": "white", "linestyle": "none"}
+        axes.plot(x[-1:], run.history.loss[-1:], **style, **look)
     validation = run.history.validation_loss
     if validation is None or not np.isfinite(validation).any():
         return
@@ -120,11 +128,23 @@ def _shown(losses: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(losses), losses, np.nan)
 
 
-def _scale(axes: Any) -> str:
-    """Logarithmic where every loss is one that a logarithm can show."""
-    seen = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
-    seen = seen[np.isfinite(seen)]
-    return "log" if seen.size and (seen > 0).all() else "linear"
+def _scale(axes: Any, runs: list[_Run], *, by_update: bool) -> None:
+    """A frame for the runs that stayed finite, or for all if none did; logarithmic where it can be."""
+    losses = []
+    for run in [run for run in runs if run.end != "diverged"] or runs:
+        losses += [run.history.loss, run.history.validation_loss, run.history.step_loss if by_update else None]
+    seen = np.concatenate([each[np.isfinite(each)] for each in losses if each is not None])
+    if not seen.size:
+        return
+    low, high = seen.min(), seen.max()
+    if low > 0:
+        axes.set_yscale("log")
+        margin = max((high / low) ** 0.06, 1.01)
+        axes.set_ylim(low / margin, high * margin)
+        plain(axes.yaxis)
+    else:
+        margin = 0.06 * (high - low) or 0.5
+        axes.set_ylim(low - margin, high + margin)
 
 
 def _explain(axes: Any, runs: list[_Run]) -> None:

@@ -59,3 +59,12 @@ def dash(place: int) -> Any:
 def marker(place: int) -> str:
     """Likewise, of its points."""
     return MARKERS[place % len(MARKERS)]
+
+
+def plain(axis: Any) -> None:
+    """Ordinary numbers on a logarithmic axis of few decades: 0.6 rather than 6 × 10⁻¹."""
+    low, high = axis.get_view_interval()
+    if high < 1000 * low:
+        axis.set_major_formatter("{x:g}")
+    if high < 10 * low:
+        axis.set_minor_formatter("{x:g}")

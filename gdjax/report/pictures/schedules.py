@@ -1,4 +1,4 @@
-"""Schedules as stairs: the value that acts in every update."""
+"""Schedules: the value that acts in every update."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,7 +19,7 @@ def plot_schedules(
     axes: Any = None,
     steps_per_epoch: int | None = None,
 ) -> Any:
-    """Draw what schedules give in each update of a run.
+    """Draw what schedules give in each update of a run; what mostly stands still, as stairs.
 
     Args:
       schedules: {label: schedule}, or one; any function of the step, or a number.
@@ -53,7 +53,8 @@ def plot_schedules(
     x = np.arange(steps + 1) / (steps_per_epoch or 1)
     for place, (label, y) in enumerate(values.items()):
         style = {"color": color(place), "linestyle": dash(place), "label": label or None}
-        axes.plot(x, np.append(y, y[-1]), drawstyle="steps-post", **style)
+        stairs = np.mean(np.diff(y) == 0) > 0.5 if steps > 1 else True
+        axes.plot(x, np.append(y, y[-1]), drawstyle="steps-post" if stairs else "default", **style)
     axes.set(xlabel="epoch" if steps_per_epoch else "update", ylabel="value")
     if all((y >= 0).all() for y in values.values()):
         axes.set_ylim(bottom=0)

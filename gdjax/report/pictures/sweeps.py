@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from gdjax import checks
-from gdjax.report.pictures.paper import color, dash, marker, on_axes
+from gdjax.report.pictures.paper import color, dash, marker, on_axes, plain
 from gdjax.sweeps.figures import COLORS
 from gdjax.sweeps.results import Sweep
 
@@ -117,3 +117,4 @@ def lay_out(axes: Any, name: str, x: np.ndarray, losses: np.ndarray, label: str)
     seen = losses[np.isfinite(losses)]
     if seen.size and seen.min() > 0:
         axes.set_yscale("log")
+        plain(axes.yaxis)

@@ -116,11 +116,8 @@ def plot_trajectories(
     minima = np.zeros((0, 2)) if minimum is None else _places("minimum", minimum)
     if isinstance(levels, int | np.integer):
         levels = checks.integer("levels", levels, least=1)
-    heights = jax.jit(jax.vmap(function))
-    if bounds is None:
-        frame = _frame(labelled, minima, lambda places: np.asarray(heights(jnp.asarray(places, float_dtype())), float))
-    else:
-        frame = _bounds(bounds)
+    heights = _heights(function)
+    frame = _frame(labelled, minima, heights) if bounds is None else _bounds(bounds)
     inside = {label: ((frame[:, 0] <= path) & (path <= frame[:, 1])).all(axis=1) for label, path in labelled.items()}
     for label, within in inside.items():
         if not within.any():
@@ -162,6 +159,19 @@ def _bounds(bounds: Any) -> np.ndarray:
     return frame
 
 
+def _heights(function: Callable) -> Callable[[np.ndarray], np.ndarray]:
+    """The function at many places [places, 2] -> [places]."""
+    mapped = jax.jit(jax.vmap(function))
+
+    def heights(places: np.ndarray) -> np.ndarray:
+        found = np.asarray(mapped(jnp.asarray(places, float_dtype())), float)
+        if found.shape != places.shape[:1]:
+            raise TypeError(f"`function` must give a scalar, got shape {found.shape[1:]}.")
+        return found
+
+    return heights
+
+
 def _frame(paths: dict[str, np.ndarray], minima: np.ndarray, heights: Callable) -> np.ndarray:
     """What holds minima, starts and the paths that do not end higher than they start, with a margin [2, 2]."""
     held = [minima]
@@ -180,20 +190,15 @@ def _frame(paths: dict[str, np.ndarray], minima: np.ndarray, heights: Callable) 
 def _draw_contour(axes: Any, heights: Callable, frame: np.ndarray, minima: np.ndarray, levels: Any) -> None:
     sides = [np.linspace(*side, GRID) for side in frame]
     grid = np.stack(np.meshgrid(*sides), axis=-1)
-    z = np.asarray(heights(jnp.asarray(grid.reshape(-1, 2), float_dtype())), float)
-    if z.shape != (GRID * GRID,):
-        raise TypeError(f"`function` must give a scalar, got shape {z.shape[1:]}.")
-    finite = z[np.isfinite(z)]
-    if isinstance(levels, int) and finite.size:
-        floor = finite.min()
-        if len(minima):
-            floor = min(floor, np.asarray(heights(jnp.asarray(minima, float_dtype())), float).min())
-        above = finite - floor
-        above = above[above > 0]
+    z = heights(grid.reshape(-1, 2)).reshape(GRID, GRID)
+    if isinstance(levels, int):
+        above = z[np.isfinite(z)]
+        floor = np.concatenate([above, heights(minima)]).min(initial=np.inf)
+        above = above[above > floor] - floor
         levels = floor + np.geomspace(np.quantile(above, 0.002), above.max(), levels + 1)[:-1] if above.size else []
     if len(levels):
         style = {"colors": "0.75", "linewidths": 0.7, "linestyles": "solid", "zorder": 1}
-        axes.contour(*sides, np.ma.masked_invalid(z.reshape(GRID, GRID)), levels=levels, **style)
+        axes.contour(*sides, np.ma.masked_invalid(z), levels=levels, **style)
 
 
 def _draw_path(axes: Any, place: int, label: str, path: np.ndarray, last: int, frame: np.ndarray) -> None:
@@ -202,11 +207,12 @@ def _draw_path(axes: Any, place: int, label: str, path: np.ndarray, last: int, f
     beyond = left and np.isfinite(path[last + 1]).all()
     if beyond:
         shown = np.concatenate([shown, _crossing(path[last], path[last + 1], frame)[None]])
-    look = {"color": color(place), "linestyle": dash(place), "linewidth": 1.4, "zorder": 3}
-    dots = {"marker": ".", "markersize": 4, "markevery": slice(0, last + 1)} if len(path) <= DOTTED + 1 else {}
-    axes.plot(*shown.T, label=label or None, **look, **dots)
+    look = {"color": color(place), "zorder": 3}
+    end = {} if left else {"marker": marker(place), "markersize": 6, "markevery": [last]}
+    axes.plot(*shown.T, label=label or None, linestyle=dash(place), linewidth=1.4, **end, **look)
+    if len(path) <= DOTTED + 1:
+        axes.plot(*path[: last + 1].T, linestyle="none", marker=".", markersize=4, **look)
     if not left:
-        axes.plot(*shown[-1], color=color(place), marker=marker(place), markersize=5, linestyle="none", zorder=4)
         return
     word = f"left at update {last + 1}" if beyond else f"not finite at update {last + 1}"
     share = (shown[-1] - frame[:, 0]) / (frame[:, 1] - frame[:, 0])
