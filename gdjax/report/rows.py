@@ -66,6 +66,10 @@ class Curves(NamedTuple):
     updates: np.ndarray
     """Updates made at each point [points]; the first is 0."""
     validation_loss: np.ndarray
+    learning_rate: np.ndarray
+    """That acted in the last update before each point; NaN at the first."""
+    gradient_norm: np.ndarray
+    """Of the batches' gradients, their mean since the point before; NaN at the first."""
     params: Any
     """Final parameters, leading axes [rates, seeds]."""
     diverged: np.ndarray
@@ -77,9 +81,9 @@ class Curves(NamedTuple):
         """Two cells that differ in their rates, as one."""
         order = np.argsort(np.concatenate([self.rates, other.rates]), kind="stable")
 
-        parts, others = ((x.rates, x.validation_loss, split(x.params), x.diverged) for x in (self, other))
-        rates, losses, params, diverged = jax.tree.map(lambda a, b: joined(a, b)[order], parts, others)
-        return Curves(rates, self.updates, losses, merge(*params), diverged, self.seconds + other.seconds)
+        parts, others = (x._replace(updates=None, params=split(x.params), seconds=None) for x in (self, other))
+        whole = jax.tree.map(lambda a, b: joined(a, b)[order], parts, others)
+        return whole._replace(updates=self.updates, params=merge(*whole.params), seconds=self.seconds + other.seconds)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -220,8 +220,8 @@ class Population:
 
         Returns:
           ({"loss", "step_loss", "learning_rate", "recorded": {name: …}, "diverged", "params" as they were split,
-          "metrics": {name: …}}, "validation_loss" where something is validated and "epochs" with early stopping, of the steps made here, as
-          NumPy arrays [settings, seeds, ...]; where the runs stand then; what it took).
+          "metrics": {name: …}}, "validation_loss" where something is validated and "epochs" with early stopping, of the
+          steps made here, as NumPy arrays [settings, seeds, ...]; where the runs stand then; what it took).
 
         Raises:
           KeyboardInterrupt: if somebody asked for an end, which only those that are saved notice.
