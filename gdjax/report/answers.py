@@ -90,7 +90,7 @@ def _other_rates(best: Row) -> str:
     rates = best.curves.rates
     if len(rates) == 1:
         return "Only one was tried."
-    lost = best.diverged.any(axis=1)
+    lost: np.ndarray = np.any(best.diverged, axis=1)
     loss = best.curves.validation_loss[..., -1].mean(axis=1)
 
     def at(place: int) -> str:

@@ -81,9 +81,13 @@ class Curves(NamedTuple):
         """Two cells that differ in their rates, as one."""
         order = np.argsort(np.concatenate([self.rates, other.rates]), kind="stable")
 
-        parts, others = (x._replace(updates=None, params=split(x.params), seconds=None) for x in (self, other))
-        whole = jax.tree.map(lambda a, b: joined(a, b)[order], parts, others)
-        return whole._replace(updates=self.updates, params=merge(*whole.params), seconds=self.seconds + other.seconds)
+        parts, others = (
+            (x.rates, x.validation_loss, x.learning_rate, x.gradient_norm, split(x.params), x.diverged)
+            for x in (self, other)
+        )
+        rates, losses, acted, norms, params, diverged = jax.tree.map(lambda a, b: joined(a, b)[order], parts, others)
+        seconds = self.seconds + other.seconds
+        return Curves(rates, self.updates, losses, acted, norms, merge(*params), diverged, seconds)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -117,6 +117,6 @@ def test_rates_that_diverge_and_that_are_customary(made, made_row):
     )
     told = answers(made(made_row(rates=row.curves.rates, customary_rate=1.0, curves=curves)))[RATES]
     assert told == (
-        "At 0.01 its validation loss is 0.4; 0.001 gives 3.6; 0.1 gives a diverged run; the customary 1 a diverged run. "
-        "Of 4 rates, 2 made a run diverge."
+        "At 0.01 its validation loss is 0.4; 0.001 gives 3.6; 0.1 gives a diverged run; the customary 1 "
+        "a diverged run. Of 4 rates, 2 made a run diverge."
     )
