@@ -9,7 +9,7 @@ import numpy as np
 
 import gdjax
 from gdjax.report.answers import answers
-from gdjax.report.plots import COLORS
+from gdjax.report.colors import COLORS
 from gdjax.report.records import plain, record_of
 from gdjax.report.rows import Comparison, Row
 from gdjax.report.text import legend, number
