@@ -5,7 +5,7 @@ import pathlib
 import sys
 
 HERE = pathlib.Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE / "extensions")]
+sys.path.insert(0, str(HERE / "extensions"))
 
 import gdjax  # noqa: E402
 
@@ -17,9 +17,10 @@ version = release = gdjax.__version__
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "docstrings",
+    "mathml",
     "public",
+    "optimizers",
 ]
 templates_path: list[str] = []
 exclude_patterns = ["extensions"]
@@ -36,6 +37,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 toc_object_entries_show_parents = "hide"
 
+html_math_renderer = "mathml"
 html_theme = "sphinx_book_theme"
 html_title = "gdjax"
 html_static_path = ["_static"]
