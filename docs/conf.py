@@ -21,13 +21,14 @@ extensions = [
     "mathml",
     "public",
     "optimizers",
+    "examples",
 ]
 templates_path: list[str] = []
 exclude_patterns = ["extensions"]
 nitpicky = True
 suppress_warnings: list[str] = []
 
-myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
+myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "auto"
 nb_execution_raise_on_error = True
