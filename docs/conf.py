@@ -22,11 +22,11 @@ extensions = [
     "public",
     "optimizers",
     "examples",
+    "explorer",
 ]
 templates_path: list[str] = []
 exclude_patterns = ["extensions"]
 nitpicky = True
-suppress_warnings: list[str] = []
 
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
