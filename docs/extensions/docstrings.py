@@ -58,7 +58,7 @@ def rewrite(app: Sphinx, what: str, name: str, thing: object, options: object, l
 def shortened(
     app: Sphinx, what: str, name: str, thing: Any, options: object, signature: str | None, returns: str | None
 ) -> tuple[str, str | None] | None:
-    """Classes that users are handed and do not make are shown without a signature, long tuples without their numbers."""
+    """Classes that users are handed and do not make have no signature here, and long tuples no numbers."""
     if what == "class" and thing.__name__ not in ("Budget", "Position"):
         return "", None
     return None if signature is None else (re.sub(r"=\([^()]{60,}\)", "=(…)", signature), returns)
