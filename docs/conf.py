@@ -1,6 +1,5 @@
 """The documentation: `sphinx-build -W -b html docs build/docs` (extra `docs`)."""
 
-import importlib.util
 import pathlib
 import sys
 

@@ -7,6 +7,7 @@ import functools
 import inspect
 import re
 from collections.abc import Collection
+from typing import Any
 
 from names import public_names
 from sphinx.application import Sphinx
@@ -54,13 +55,17 @@ def rewrite(app: Sphinx, what: str, name: str, thing: object, options: object, l
         lines[:] = GoogleDocstring(lines, GOOGLE, what=what).lines()
 
 
-def unsigned(app: Sphinx, what: str, name: str, thing: type, *rest: object) -> tuple[str, str] | None:
-    """Classes that users are handed and do not make are shown without the signature that makes them."""
-    return ("", "") if what == "class" and thing.__name__ not in ("Budget", "Position") else None
+def shortened(
+    app: Sphinx, what: str, name: str, thing: Any, options: object, signature: str | None, returns: str | None
+) -> tuple[str, str | None] | None:
+    """Classes that users are handed and do not make have no signature here, and long tuples no numbers."""
+    if what == "class" and thing.__name__ not in ("Budget", "Position"):
+        return "", None
+    return None if signature is None else (re.sub(r"=\([^()]{60,}\)", "=(…)", signature), returns)
 
 
 def setup(app: Sphinx) -> dict:
     """Docstrings and signatures on their way into the reference."""
     app.connect("autodoc-process-docstring", rewrite)
-    app.connect("autodoc-process-signature", unsigned)
+    app.connect("autodoc-process-signature", shortened)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -20,7 +20,13 @@ class Example(SphinxDirective):
         for script in sorted(FOLDER.glob(f"*{self.arguments[0]}*.py")):
             self.env.note_dependency(str(script))
             code = script.read_text("utf-8")
-            words = nodes.paragraph("", "", nodes.Text("The whole as a script, "), nodes.literal("", f"examples/{script.name}"), nodes.Text(":"))
+            words = nodes.paragraph(
+                "",
+                "",
+                nodes.Text("The whole as a script, "),
+                nodes.literal("", f"examples/{script.name}"),
+                nodes.Text(":"),
+            )
             shown += [words, nodes.literal_block(code, code, language="python")]
         return shown
 

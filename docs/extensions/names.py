@@ -10,6 +10,7 @@ MODULES = (
     "gdjax",
     "gdjax.transforms",
     "gdjax.schedules",
+    "gdjax.data",
     "gdjax.sweeps",
     "gdjax.report",
     "gdjax.tasks",

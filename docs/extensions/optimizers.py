@@ -149,7 +149,7 @@ def _descents(name: str) -> tuple[float, np.ndarray]:
 
 def picture(name: str) -> tuple[str, str]:
     """(the picture as SVG, what it shows in words)."""
-    rate, path = _descents(name)
+    rate, _ = _descents(name)
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "path", "font.size": 9}):
         figure = Figure(figsize=(7, 2.6), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))

@@ -51,6 +51,7 @@ class Public(SphinxDirective):
         if not wanted:
             raise self.error(f"{self.arguments[0]} has no public name.")
         files = dict.fromkeys(thing.__module__ for thing in wanted.values())
+        files = sorted(files, key=lambda file: file.endswith(".base"))  # what others rest on, few ask for
         lines = []
         for file in files:
             if len(files) > 1:

@@ -31,7 +31,9 @@ def test_front_page():
 def test_design_page():
     names, (after, slope, first, second) = run("design.md")
     gradient = np.array([0.3, -2.0])
-    ours, theirs = (optimizer.update(gradient, optimizer.init(gradient))[0] for optimizer in (names["adam"], gdjax.adam(1e-3)))
+    ours, theirs = (
+        optimizer.update(gradient, optimizer.init(gradient))[0] for optimizer in (names["adam"], gdjax.adam(1e-3))
+    )
     np.testing.assert_array_equal(ours, theirs)
     assert after.shape == (3,)
     assert slope < 0

@@ -35,9 +35,11 @@ def test_both_programs_of_the_page_end_at_the_same_weights():
     here = {"print": lambda *_: None}
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         exec(ours, here)
-        start = here["gdjax"].training(
-            here["loss"], optimizer=here["presets"].adam(), regime=here["gdjax"].mini_batch(64)
-        ).init(here["init"], seed=0)
+        start = (
+            here["gdjax"]
+            .training(here["loss"], optimizer=here["presets"].adam(), regime=here["gdjax"].mini_batch(64))
+            .init(here["init"], seed=0)
+        )
     x, y = (torch.tensor(np.array(part)) for part in here["digits"].train)
     there = {"x": x, "y": y.long()}
     setup, loop = theirs.split("\nfor epoch", 1)
