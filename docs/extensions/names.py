@@ -13,6 +13,7 @@ MODULES = (
     "gdjax.data",
     "gdjax.sweeps",
     "gdjax.report",
+    "gdjax.report.explorer",
     "gdjax.tasks",
     "gdjax.presets.torch",
     "gdjax.presets.keras",
