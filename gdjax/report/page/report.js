@@ -146,7 +146,7 @@
 
   /* Loss against learning rate, a panel a regime, all of one height. */
   const constant = found.rows.filter((row) => row.schedule === "constant");
-  const ends = constant.flatMap((row) => row.by_rate.loss).filter((value) => value !== null);
+  const ends = constant.flatMap(({ by_rate }) => by_rate.loss.filter((value, place) => value !== null && !by_rate.diverged[place]));
   for (const regime of Object.keys(regimes)) {
     const panel = node("div", { className: "chart small" });
     box("rates").append(node("figure", {}, node("figcaption", {}, regime), panel));
