@@ -37,18 +37,22 @@ def _best(best: Row) -> str:
 
 def _by_how_much(comparison: Comparison) -> str:
     best = comparison.best
-    mine = best.interval(best.test_loss).mean
-    told = []
     others = [row for row in comparison.rows[1:] if row.diverged_runs < row.seeds]
-    for row, which in zip(others[:1] + others[1:][-1:], ("the next row", "the last"), strict=False):
-        told.append(f"{which}, {row.name}, has {row.interval(row.test_loss).mean:.4g}")
-    told += [f"the baseline {name} {scores['loss']:.4g}" for name, scores in comparison.baselines.items()]
-    if not told:
-        return f"There is nothing beside it; its test loss is {mine:.4g}."
+    named = dict(zip(("the next row", "the last"), others[:1] + others[1:][-1:], strict=False))
+    told = [f"{which}, {row.name}, has {_validation(row)} and {_test(row)}" for which, row in named.items()]
+    told += [f"on test data the baseline {name} has {s['loss']:.4g}" for name, s in comparison.baselines.items()]
     return (
-        f"Its test loss is {mine:.4g}; {'; '.join(told)}. (Rows are ranked by the validation loss, which the test data "
-        "need not agree with.)"
+        f"Its validation loss, which ranks the rows, is {_validation(best)}, and its test loss, which need not agree, "
+        f"{_test(best)}; {'; '.join(told) or 'there is nothing beside it'}."
     )
+
+
+def _validation(row: Row) -> str:
+    return f"{row.validation()[-1]:.4g}"
+
+
+def _test(row: Row) -> str:
+    return f"{row.interval(row.test_loss).mean:.4g}"
 
 
 def _real(comparison: Comparison) -> str:
@@ -81,7 +85,7 @@ def _cost(comparison: Comparison) -> str:
     quickest = min(reached, key=lambda row: row.cost(comparison.target)["seconds"])
     cost = quickest.cost(comparison.target)
     return (
-        f"{spent} To a validation loss of {comparison.target:.3g}, a tenth above the best, the quickest is "
+        f"{spent} To a validation loss of {comparison.target:.3g}, a tenth above the best, the quickest in seconds is "
         f"{quickest.name}: {seconds(cost['seconds'])} s, {cost['updates']:,} updates, {cost['examples']:,} examples."
     )
 
@@ -104,4 +108,4 @@ def _other_rates(best: Row) -> str:
     if not lost[worst] and abs(int(worst) - best.chosen) > 1:
         told.append(f"the worst of those that stayed finite, {rates[worst]:g}, {at(int(worst))}")
     end = f" Of {len(rates)} rates, {int(lost.sum())} made a run diverge." if lost.any() else ""
-    return f"At {best.learning_rate:g} its validation loss is {best.validation()[-1]:.4g}; {'; '.join(told)}.{end}"
+    return f"At {best.learning_rate:g} its validation loss is {_validation(best)}; {'; '.join(told)}.{end}"

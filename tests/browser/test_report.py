@@ -115,6 +115,7 @@ def test_optimizers_regimes_and_schedules_are_switched_on_and_off(opened, compar
     switch(opened, "optimizers", "adam")
     left = {row.name for row in comparison.rows if row.optimizer != "adam"}
     assert set(drawn(opened, "loss")) == set(drawn(opened, "gradient")) == left
+    assert len(opened.find_elements(By.CSS_SELECTOR, "#rates polyline")) == 3
     switch(opened, "regimes", "stochastic")
     left -= {row.name for row in comparison.rows if str(row.regime) == "stochastic"}
     assert set(drawn(opened, "loss")) == left

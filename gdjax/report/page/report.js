@@ -38,7 +38,7 @@
     ["validation loss", (row) => (row.validation_loss === null ? "–" : charts.shown(row.validation_loss, 4)), (row) => row.validation_loss],
     ["test loss", (row) => row.shown.test_loss, (row) => row.test_loss],
     ...(found.metric ? [[found.metric, (row) => row.shown[found.metric], (row) => row[found.metric]]] : []),
-    ["at customary", customary, (row) => row.test_loss_at_customary],
+    ["test loss at customary", customary, (row) => row.test_loss_at_customary],
     ["diverged", (row) => `${row.diverged_runs} of ${row.seeds}`, (row) => row.diverged_runs],
     ["updates", (row) => count(row.updates), (row) => row.updates],
     ["examples", (row) => count(row.examples), (row) => row.examples],
@@ -142,15 +142,22 @@
       };
       charts.draw(box(kind), about, series);
     }
+    drawRates(new Set(rows.map((row) => row.name)));
   }
 
   /* Loss against learning rate, a panel a regime, all of one height. */
   const constant = found.rows.filter((row) => row.schedule === "constant");
   const ends = constant.flatMap(({ by_rate }) => by_rate.loss.filter((value, place) => value !== null && !by_rate.diverged[place]));
-  for (const regime of Object.keys(regimes)) {
+  const panels = Object.keys(regimes).map((regime) => {
     const panel = node("div", { className: "chart small" });
     box("rates").append(node("figure", {}, node("figcaption", {}, regime), panel));
-    const series = constant.filter((row) => row.regime === regime).map((row) => {
+    return [regime, panel];
+  });
+  function drawRates(names) {
+    for (const [regime, panel] of panels) drawPanel(panel, constant.filter((row) => row.regime === regime && names.has(row.name)));
+  }
+  function drawPanel(panel, rows) {
+    const series = rows.map((row) => {
       const { rates, loss, diverged, chosen: best } = row.by_rate;
       const points = rates.map((rate, place) => [rate, diverged[place] ? null : loss[place]]);
       return {
