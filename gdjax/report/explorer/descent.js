@@ -253,9 +253,10 @@
     return { rows, updates, theta, excess };
   }
 
-  // The update that left a frame for good; null where the path ends inside.
-  function departure({ theta, updates }, inside) {
-    let k = updates;
+  // The update that left the frame before the path was lost far outside, or ended outside; null where it stayed.
+  function departure({ theta, updates }, inside, near) {
+    let k = 0;
+    while (k < updates && near(theta[2 * k], theta[2 * k + 1])) k++;
     while (k >= 0 && !inside(theta[2 * k], theta[2 * k + 1])) k--;
     return k === updates ? null : k + 1;
   }

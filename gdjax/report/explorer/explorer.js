@@ -11,7 +11,10 @@
   const LANGUAGES = ["en", "ko"];
 
   const clamp = (x, least, most) => Math.min(Math.max(x, least), most);
-  const inside = (a, b) => a >= FRAME.left && a <= FRAME.right && b >= FRAME.bottom && b <= FRAME.top;
+  const withinBy = (room) => (a, b) =>
+    a >= FRAME.left - room * (FRAME.right - FRAME.left) && a <= FRAME.right + room * (FRAME.right - FRAME.left) &&
+    b >= FRAME.bottom - room * (FRAME.top - FRAME.bottom) && b <= FRAME.top + room * (FRAME.top - FRAME.bottom);
+  const [inside, near] = [withinBy(0), withinBy(1)]; // near: not farther out than the frame is large
   const within = ([a, b]) => [
     +clamp(a, FRAME.left, FRAME.right).toFixed(4),
     +clamp(b, FRAME.bottom, FRAME.top).toFixed(4),
@@ -250,7 +253,7 @@
     function compute() {
       problem = descent.regression(data, state);
       paths = REGIMES.map(({ rows }) => descent.path(problem, state.start, rows(state), state));
-      for (const path of paths) path.left = descent.departure(path, inside);
+      for (const path of paths) path.left = descent.departure(path, inside, near);
       seen = state.at === null && !playing ? total() : Math.min(state.at ?? seen, total());
     }
 
@@ -719,7 +722,7 @@
         c.save();
         c.translate(0, side + 10);
         const { box, toX: x, toY: y } = axesOn(lower, colors, {
-          x: [0, Math.log10(120)], y: SPREAD, logX: true, logY: true, xLabel: say("noiseX"), yLabel: say("noiseY"),
+          x: [-0.08, Math.log10(80)], y: SPREAD, logX: true, logY: true, xLabel: say("noiseX"), yLabel: say("noiseY"),
           ticksX: sizes.map((rows) => [rows, integerText(rows)]),
         });
         const spread = (rows) => runs.get(rows).spread;
