@@ -42,6 +42,7 @@ from gdjax.transforms import chain as chain
 
 if TYPE_CHECKING:
     from gdjax import presets as presets
+    from gdjax import report as report
     from gdjax import sweeps as sweeps
     from gdjax.engine.plan import plan as plan
     from gdjax.report.compare import compare as compare
@@ -59,6 +60,7 @@ __version__ = "0.1.0"
 
 _LATER = {
     "presets": "gdjax.presets",
+    "report": "gdjax.report",
     "compare": "gdjax.report.compare",
     "Budget": "gdjax.report.rows",
     "sweeps": "gdjax.sweeps",

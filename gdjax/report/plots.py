@@ -12,15 +12,11 @@ from matplotlib.ticker import NullFormatter
 from gdjax.data.regimes import Regime, full_batch, mini_batch, stochastic
 from gdjax.engine.training import training
 from gdjax.optimizers import gd
+from gdjax.report.colors import COLORS, DASHES
 from gdjax.report.rows import Comparison, Row
-
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-"""Okabe & Ito (2008): told apart by everybody."""
 
 MARKERS = ("", "o", "s", "^", "v")
 """None for a constant rate, then one a schedule."""
-
-DASHES = ("-", "--", ":", "-.")
 
 
 def plot_losses(comparison: Comparison) -> Figure:

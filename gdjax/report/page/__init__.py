@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 import gdjax
+from gdjax.report import explorer
 from gdjax.report.answers import answers
-from gdjax.report.plots import COLORS
+from gdjax.report.colors import COLORS
 from gdjax.report.records import plain, record_of
 from gdjax.report.rows import Comparison, Row
 from gdjax.report.text import legend, number
@@ -39,6 +40,7 @@ def page(comparison: Comparison, sentence: str, name: str, code: str = "") -> st
         ),
         "legend": html.escape(legend(comparison)),
         "code": f"<h2>The best row again</h2><pre><code>{html.escape(code)}</code></pre>" if code else "",
+        "explorer": explorer.section(),
         "version": gdjax.__version__,
         "style": _part("report.css"),
         "script": _part("charts.js") + _part("report.js"),
