@@ -57,3 +57,9 @@ def driver(started, resized):
     yield started
     complaints = [line for line in started.get_log("browser") if line["level"] in ("SEVERE", "WARNING")]
     assert not complaints
+
+
+@pytest.fixture
+def drawn(started):
+    """A function that waits until what was asked for is drawn."""
+    return lambda: started.execute_async_script(DRAWN)

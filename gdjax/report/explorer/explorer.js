@@ -333,7 +333,8 @@
       const limit = descent.limit(problem, state);
       const input = find("[data-field=rate]");
       const [least, most] = [Number(input.min), Number(input.max)];
-      input.style.setProperty("--limit", clamp((Math.log10(limit) - least) / (most - least), 0, 1));
+      const share = (Math.log10(limit) - least) / (most - least);
+      input.style.setProperty("--limit", share > 1 ? 2 : Math.max(share, 0)); // 2: past the end, not even a sliver
       const beyond = state.rate > limit && state.schedule === "constant";
       const key =
         limit === Infinity ? "noLimit" : limit > 10 ? "above" : beyond ? "beyond" : state.schedule === "constant" ? "limit" : "decaying";
