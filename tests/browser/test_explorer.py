@@ -99,7 +99,7 @@ def regression(standardize, rotate):
     """The data behind the two toggles, in NumPy."""
     x, y = (np.asarray(facts()[name]) for name in "xy")
     if rotate:
-        x = x @ np.asarray([[1, 1], [-1, 1]]) / np.sqrt(2)
+        x = x @ np.asarray([[1, -1], [1, 1]]) / np.sqrt(2)
     return (x / np.sqrt(np.mean(x**2, axis=0)) if standardize else x), y
 
 
@@ -204,7 +204,7 @@ def test_a_remainder_is_a_smaller_batch(opened):
     assert one(opened("#size=50"), ".batches").text == "3 updates an epoch, the last of 20 rows"
 
 
-@pytest.mark.parametrize("toggles", itertools.product((False, True), repeat=2))
+@pytest.mark.parametrize("toggles", list(itertools.product((False, True), repeat=2)))
 @pytest.mark.parametrize("optimizer", ["gd", "momentum", "heavy_ball"])
 def test_divergence_begins_where_the_largest_eigenvalue_says(opened, toggles, optimizer):
     x, _ = regression(*toggles)
@@ -222,7 +222,7 @@ def test_divergence_begins_where_the_largest_eigenvalue_says(opened, toggles, op
     )  # fmt: skip
     assert said == pytest.approx(limit, rel=1e-12)
     assert below < 1e-9 * early
-    assert above > 1e9 * early
+    assert above is None or above > 1e9 * early  # JSON has no infinity
 
 
 def test_red_begins_at_that_rate(opened):
@@ -271,7 +271,8 @@ def test_a_control_changes_state_fragment_and_pictures(opened, resized, drawn, f
     was, drawn_before = state(driver), pictures(driver)
     control = one(driver, f"[data-field={field}]")
     assert control.is_displayed()
-    for _ in range(3 if key in (Keys.LEFT, Keys.RIGHT) else 1):
+    presses = 3 if key in (Keys.LEFT, Keys.RIGHT) else 1
+    for _ in range(presses):
         control.send_keys(key)
     driver.execute_script("document.activeElement.blur()")
     drawn()
@@ -284,11 +285,13 @@ def test_a_control_changes_state_fragment_and_pictures(opened, resized, drawn, f
     # A first change also leaves the ghost, which contour and losses show.
     assert {name for name in CANVASES if drawn_before[name] != drawn_after[name]} == changed
     reached = ends(driver)
-    driver.back()
-    drawn()
+    for _ in range(presses):
+        driver.back()
+        drawn()
     assert state(driver) == was
-    driver.forward()
-    drawn()
+    for _ in range(presses):
+        driver.forward()
+        drawn()
     assert state(driver) == now
     assert ends(driver) == reached
 
@@ -437,7 +440,7 @@ def test_nine_thousand_updates_take_some_ten_milliseconds(opened):
 
 def test_korean_is_korean_throughout(opened, drawn):
     driver = opened(language="ko")
-    names = r"RMSProp|Adam|tanh|English|θ|α|β|λ|[mvgst√ε/()·←\d₁₂ₘₐₓ−+.,%★□ᵗ½^⌊⌋²:–\-]|\s"
+    names = r"RMSProp|Adam|tanh|English|θ|α|β|λ|[mvgstT√ε/()·←\d₁₂ₘₐₓ−+.,%★□ᵗ½^⌊⌋²:–\-]|\s"
     for query in ("", "#optimizer=adam", "#rate=3&schedule=step", "#optimizer=rmsprop&size=50"):
         driver = opened(query, "ko")
         unfold(driver)
@@ -486,7 +489,7 @@ def test_every_control_is_native_named_and_reached_by_keys(opened):
     driver = opened("#optimizer=adam&schedule=step")
     unfold(driver)
     controls = driver.find_elements(By.CSS_SELECTOR, ".gdjax-explorer :is(input, select, button, summary)")
-    assert len(controls) == 26
+    assert len(controls) == 23
     assert all(each.accessible_name for each in controls)
     assert {each.tag_name for each in controls} == {"input", "select", "button", "summary"}
     for canvas in driver.find_elements(By.CSS_SELECTOR, ".gdjax-explorer :is(.contour, .losses) canvas"):
