@@ -311,7 +311,7 @@
       for (const box of all("[data-show]")) box.checked = state.show.includes(box.dataset.show);
       for (const input of all("[data-field]")) {
         const value = state[input.dataset.field];
-        const output = input.parentElement.querySelector("output");
+        const output = input.parentElement.querySelector(".value");
         if (input.type === "checkbox") input.checked = value;
         else input.value = String((SCALES[input.dataset.field] ?? IDENTITY)[1](value));
         if (output) output.textContent = value.toLocaleString(state.lang, { maximumFractionDigits: 6 });
