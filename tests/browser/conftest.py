@@ -13,6 +13,9 @@ OPTIONS = (
 )  # fmt: skip
 DESKTOP = 1280, 900
 
+DRAWN = "requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(arguments[arguments.length - 1], 30)))"
+"""Calls back once what was asked for before is drawn."""
+
 
 @pytest.fixture(scope="session")
 def started(tmp_path_factory):
@@ -54,3 +57,9 @@ def driver(started, resized):
     yield started
     complaints = [line for line in started.get_log("browser") if line["level"] in ("SEVERE", "WARNING")]
     assert not complaints
+
+
+@pytest.fixture
+def drawn(started):
+    """A function that waits until what was asked for is drawn."""
+    return lambda: started.execute_async_script(DRAWN)

@@ -170,10 +170,10 @@
 
   const TURN = Math.SQRT1_2; // cosine and sine of 45 degrees
 
-  // The axes of a problem: first turned by 45 degrees, then each input over its root mean square.
+  // The axes of a problem: first turned by 45 degrees, clockwise, then each input over its root mean square.
   function axes({ x }, { rotate, standardize }) {
-    const turn = (a, b) => (rotate ? [TURN * (a - b), TURN * (a + b)] : [a, b]);
-    const back = (a, b) => (rotate ? [TURN * (a + b), TURN * (b - a)] : [a, b]);
+    const turn = (a, b) => (rotate ? [TURN * (a + b), TURN * (b - a)] : [a, b]);
+    const back = (a, b) => (rotate ? [TURN * (a - b), TURN * (a + b)] : [a, b]);
     const sums = [0, 0];
     for (const row of x) turn(...row).forEach((value, j) => (sums[j] += value * value));
     const scale = sums.map((sum) => (standardize ? Math.sqrt(sum / x.length) : 1));
@@ -253,9 +253,10 @@
     return { rows, updates, theta, excess };
   }
 
-  // The update that left a frame for good; null where the path ends inside.
-  function departure({ theta, updates }, inside) {
-    let k = updates;
+  // The update that left the frame before the path was lost far outside, or ended outside; null where it stayed.
+  function departure({ theta, updates }, inside, near) {
+    let k = 0;
+    while (k < updates && near(theta[2 * k], theta[2 * k + 1])) k++;
     while (k >= 0 && !inside(theta[2 * k], theta[2 * k + 1])) k--;
     return k === updates ? null : k + 1;
   }

@@ -11,7 +11,10 @@
   const LANGUAGES = ["en", "ko"];
 
   const clamp = (x, least, most) => Math.min(Math.max(x, least), most);
-  const inside = (a, b) => a >= FRAME.left && a <= FRAME.right && b >= FRAME.bottom && b <= FRAME.top;
+  const withinBy = (room) => (a, b) =>
+    a >= FRAME.left - room * (FRAME.right - FRAME.left) && a <= FRAME.right + room * (FRAME.right - FRAME.left) &&
+    b >= FRAME.bottom - room * (FRAME.top - FRAME.bottom) && b <= FRAME.top + room * (FRAME.top - FRAME.bottom);
+  const [inside, near] = [withinBy(0), withinBy(1)]; // near: not farther out than the frame is large
   const within = ([a, b]) => [
     +clamp(a, FRAME.left, FRAME.right).toFixed(4),
     +clamp(b, FRAME.bottom, FRAME.top).toFixed(4),
@@ -86,9 +89,9 @@
   const IDENTITY = [(s) => s, (value) => value];
 
   const REGIMES = [
-    { name: "batch", letter: "b", rows: () => null, width: 3, dash: [], ghost: 2.2 },
-    { name: "mini", letter: "m", rows: (state) => state.size, width: 1.9, dash: [6, 4], ghost: 1.4 },
-    { name: "stochastic", letter: "s", rows: () => 1, width: 0.8, dash: [], ghost: 0.6 },
+    { name: "batch", letter: "b", rows: () => null, width: 3, dash: [], ghost: 2.2, alpha: 1 },
+    { name: "mini", letter: "m", rows: (state) => state.size, width: 1.9, dash: [6, 4], ghost: 1.4, alpha: 1 },
+    { name: "stochastic", letter: "s", rows: () => 1, width: 0.8, dash: [], ghost: 0.6, alpha: 0.6 },
   ];
   const DRAWN = [2, 1, 0]; // the widest path is shortest, and drawn last
 
@@ -250,7 +253,7 @@
     function compute() {
       problem = descent.regression(data, state);
       paths = REGIMES.map(({ rows }) => descent.path(problem, state.start, rows(state), state));
-      for (const path of paths) path.left = descent.departure(path, inside);
+      for (const path of paths) path.left = descent.departure(path, inside, near);
       seen = state.at === null && !playing ? total() : Math.min(state.at ?? seen, total());
     }
 
@@ -308,7 +311,7 @@
       for (const box of all("[data-show]")) box.checked = state.show.includes(box.dataset.show);
       for (const input of all("[data-field]")) {
         const value = state[input.dataset.field];
-        const output = input.parentElement.querySelector("output");
+        const output = input.parentElement.querySelector(".value");
         if (input.type === "checkbox") input.checked = value;
         else input.value = String((SCALES[input.dataset.field] ?? IDENTITY)[1](value));
         if (output) output.textContent = value.toLocaleString(state.lang, { maximumFractionDigits: 6 });
@@ -330,7 +333,8 @@
       const limit = descent.limit(problem, state);
       const input = find("[data-field=rate]");
       const [least, most] = [Number(input.min), Number(input.max)];
-      input.style.setProperty("--limit", clamp((Math.log10(limit) - least) / (most - least), 0, 1));
+      const share = (Math.log10(limit) - least) / (most - least);
+      input.style.setProperty("--limit", share > 1 ? 2 : Math.max(share, 0)); // 2: past the end, not even a sliver
       const beyond = state.rate > limit && state.schedule === "constant";
       const key =
         limit === Infinity ? "noLimit" : limit > 10 ? "above" : beyond ? "beyond" : state.schedule === "constant" ? "limit" : "decaying";
@@ -546,18 +550,17 @@
       const unit = toX(1) - toX(0);
       c.font = colors.font;
       c.textBaseline = "middle";
-      c.strokeStyle = colors.contour;
+      [c.strokeStyle, c.lineWidth] = [colors.contour, 0.9];
       const [x, y] = [toX(problem.minimum[0]), toY(problem.minimum[1])];
       for (let k = -11; k <= 9; k++) {
         const level = 2 ** k; // of the loss above its minimum; an ellipse, since it is a quadratic
-        c.lineWidth = k % 3 === 0 ? 1.3 : 0.7;
         c.beginPath();
         c.ellipse(x, y, unit * Math.sqrt((2 * level) / problem.largest), unit * Math.sqrt((2 * level) / problem.smallest), -problem.angle, 0, 2 * Math.PI);
         c.stroke();
       }
       c.textBaseline = "alphabetic";
       for (const a of [-2, -1, 0, 1, 2]) label(c, String(a).replace("-", "−"), toX(a), height - 6, colors.muted, colors.paper, "center");
-      for (const b of [-2, -1, 0, 1, 2]) label(c, String(b).replace("-", "−"), 6, toY(b) + 4, colors.muted, colors.paper);
+      for (const b of [-1, 0, 1, 2]) label(c, String(b).replace("-", "−"), 6, toY(b) + 4, colors.muted, colors.paper);
       label(c, say("first"), width - 6, height - 6, colors.muted, colors.paper, "right");
       label(c, say("second"), 6, 15, colors.muted, colors.paper);
 
@@ -576,7 +579,9 @@
         const gone = path.left !== null && k >= path.left;
         [c.strokeStyle, c.lineWidth, c.lineJoin] = [colors.paths[i], REGIMES[i].width, "round"];
         c.setLineDash(REGIMES[i].dash);
+        c.globalAlpha = REGIMES[i].alpha;
         draw(path, gone ? path.left : k);
+        c.globalAlpha = 1;
         if (!gone) mark(c, i, toX(path.theta[2 * k]), toY(path.theta[2 * k + 1]), colors.paths[i], colors.paper);
       }
       c.setLineDash([]);
@@ -631,7 +636,9 @@
         for (const i of DRAWN.filter(shown)) {
           [c.strokeStyle, c.lineWidth] = [colors.paths[i], REGIMES[i].width];
           c.setLineDash(REGIMES[i].dash);
+          c.globalAlpha = REGIMES[i].alpha;
           draw(paths[i], Math.min(made(paths[i]), paths[i].left ?? Infinity));
+          c.globalAlpha = 1;
         }
       });
       for (const i of DRAWN.filter(shown)) {
@@ -716,7 +723,7 @@
         c.save();
         c.translate(0, side + 10);
         const { box, toX: x, toY: y } = axesOn(lower, colors, {
-          x: [0, Math.log10(120)], y: SPREAD, logX: true, logY: true, xLabel: say("noiseX"), yLabel: say("noiseY"),
+          x: [-0.08, Math.log10(80)], y: SPREAD, logX: true, logY: true, xLabel: say("noiseX"), yLabel: say("noiseY"),
           ticksX: sizes.map((rows) => [rows, integerText(rows)]),
         });
         const spread = (rows) => runs.get(rows).spread;
