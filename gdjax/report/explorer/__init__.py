@@ -62,7 +62,8 @@ def page(language: str = "en") -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
         f"<title>{title}</title>\n"
-        f"<style>body {{ margin: 0; background: light-dark(#fff, #161616) }}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<style>body {{ margin: 0; background: light-dark(#fff, #161616) }}</style>\n"
+        f"</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 
