@@ -80,7 +80,8 @@ def test_the_cells_are_all_there():
 
 def test_korean_comes_to_the_same(english, korean):
     for name in ("noise", "equal", "tuned", "damping"):
-        assert korean[name] == english[name] if isinstance(english[name], dict) else (korean[name] == english[name]).all()
+        same = korean[name] == english[name]
+        assert same if isinstance(english[name], dict) else same.all(), name
     for name in ("balls", "smooth", "decays", "claims", "shuffling"):
         for one, other in zip(english[name].values(), korean[name].values(), strict=True):
             assert np.all(one == other), name
