@@ -1,6 +1,10 @@
-"""The tutorial in both languages: every cell runs, every picture draws, and what the text says is what came out."""
+"""The tutorial in both languages: every cell runs, every picture draws, and what the text says is what came out.
+
+The Korean page, whose code is the same, is also run when the documentation is built; here in the long form.
+"""
 
 import ast
+import importlib.util
 import logging
 import math
 import pathlib
@@ -8,6 +12,7 @@ import pathlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.font_manager import get_font
 from tutorial.cells import cells
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
@@ -78,6 +83,15 @@ def test_the_cells_are_all_there():
         assert len(cells(page)) == page.read_text("utf-8").count("{code-cell}")
 
 
+def test_the_korean_pictures_have_a_font_with_every_letter():
+    package = pathlib.Path(importlib.util.find_spec("koreanize_matplotlib").origin).parent
+    letters = get_font(package / "fonts" / "NanumGothic.ttf").get_charmap()
+    hangul = {letter for code in cells(KOREAN) for letter in code if "가" <= letter <= "힣"}
+    assert len(hangul) > 50
+    assert not {letter for letter in hangul if ord(letter) not in letters}
+
+
+@pytest.mark.long
 def test_korean_comes_to_the_same(english, korean):
     for name in ("noise", "equal", "tuned", "damping"):
         same = korean[name] == english[name]
