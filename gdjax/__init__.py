@@ -60,9 +60,9 @@ __version__ = "0.1.0"
 
 _LATER = {
     "presets": "gdjax.presets",
+    "report": "gdjax.report",
     "compare": "gdjax.report.compare",
     "Budget": "gdjax.report.rows",
-    "report": "gdjax.report",
     "sweeps": "gdjax.sweeps",
     "plan": "gdjax.engine.plan",
     "sweep": "gdjax.sweeps.sweep",

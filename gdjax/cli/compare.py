@@ -79,14 +79,15 @@ class Compare(OnData):
             )  # fmt: skip
             sentence = verdict(comparison, task.name)
             print(f"\n{sentence}\n\n{table(comparison)}\n")
-            written = write_comparison(comparison, sentence, task.name, self.out)
-        print("Written:", *(str(path) for path in written))
+            best, code = comparison.best, ""
+            if best.diverged_runs < best.seeds:
+                code = reproduce(best, comparison, self.loading(), known.get(best.schedule or "", CONSTANT))
+            report, *others = write_comparison(comparison, sentence, task.name, self.out, code)
+        print(f"The report, for a browser: {report}")
+        print("Beside it:", *(path.name for path in others))
         print("(paths.png is the same for all data: the three regimes on one small regression.)")
-        best = comparison.best
-        if best.diverged_runs == best.seeds:
-            return
-        print(f"\nThe best row again ({best.name}):\n")
-        print(reproduce(best, comparison, self.loading(), known.get(best.schedule or "", CONSTANT)))
+        if code:
+            print(f"\nThe best row again ({best.name}):\n\n{code}")
 
 
 def _budget(text: str, epochs: int) -> Budget:

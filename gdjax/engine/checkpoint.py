@@ -139,15 +139,16 @@ class Keeper:
         place = f"epoch {saved.about['epoch']}, step {saved.about['step']}"
         for fault in faults.values():
             warnings.warn(f"{fault}; the run is taken up from the one before, at {place}.", stacklevel=3)
-        for step in faults:
-            self.store.set_aside(step)
         try:
             changes = check_same(self.settings, saved.about["run"], self.run)
         except ValueError:
-            if saved.step:
+            damaged = anywhere(bool(faults)) if self.store.together else bool(faults)
+            if saved.step or damaged:
                 raise
             self.store.set_aside(0)  # of a run that did not make its first step nothing is lost
             return None
+        for step in faults:
+            self.store.set_aside(step)
         arrays = self.store.load(saved, like)
         self.store.losses[saved.step] = saved.about.get("loss")
         self.notes = [*saved.about["notes"], *faults.values(), f"resumed at {place}"]

@@ -501,22 +501,27 @@ def _check_state(run: Training, state: TrainingState, per_epoch: int) -> None:
     """A state to go on from must be one of this optimizer and this number of steps."""
     if not isinstance(state, TrainingState):
         raise TypeError(f"`state` must be a TrainingState such as `result.state`, got {type(state).__name__}.")
-    expected = jax.tree.structure(jax.eval_shape(run.optimizer.init, state.trainable))
-    if jax.tree.structure(state.optimizer_state) != expected:
-        raise ValueError(
-            f"`state` must come from a run with the same optimizer, whose state is {expected}, "
-            f"got {jax.tree.structure(state.optimizer_state)}."
-        )
+    optimizer = jax.eval_shape(run.optimizer.init, state.trainable)
     average = None if run.average is None else jax.eval_shape(run.average.init, state.trainable)
-    if jax.tree.structure(state.average_state) != jax.tree.structure(average):
-        raise ValueError(
-            "`state` must come from a run with the same `average`, "
-            f"whose state is {jax.tree.structure(average)}, got {jax.tree.structure(state.average_state)}."
-        )
+    _check_part("optimizer", state.optimizer_state, optimizer)
+    _check_part("average", state.average_state, average)
     if int(state.step) >= per_epoch:
         raise ValueError(
             f"`state` must come from a run with {per_epoch} steps an epoch, got one that stands at step {state.step}."
         )
+
+
+def _check_part(name: str, given: Any, expected: Any) -> None:
+    if jax.tree.structure(given) == jax.tree.structure(expected):
+        return
+    here, there = (
+        [checks.path_name(f"state.{name}_state", path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
+        for tree in (given, expected)
+    )
+    missing = [f"has no `{path}`" for path in there if path not in here]
+    extra = [f"has `{path}`, which that has not" for path in here if path not in there]
+    found = [*missing, *extra, "is built otherwise"][0]
+    raise ValueError(f"`state` must come from a run with the same {name}, got one that {found}.")
 
 
 def next_chunk(chunk: int, made: int, seconds: float, wanted_seconds: float = CHUNK_SECONDS) -> int:

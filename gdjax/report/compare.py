@@ -165,7 +165,7 @@ def compare(
                 regimes=[regime], epochs=epochs, grid={"learning_rate": rates}, points=None, seeds=range(seeds),
                 model_state=None, validation=validation, metrics=None, memory=None, mesh=None, check_finite=False,
                 longest=per_epoch if budget.unit == "epochs" else max(per_epoch, RECORD_STEPS),
-                validation_to_plateaus=False,
+                validation_to_plateaus=False, record=_gradient_norm,
             )  # fmt: skip
             return plan
 
@@ -188,7 +188,13 @@ def compare(
             first = np.broadcast_to(at_start, found.diverged.shape)[..., None]
             losses = np.concatenate([first, np.asarray(found.history.validation_loss)], axis=-1)
             updates = np.asarray([0, *stops])
-            return Curves(rates, updates, losses, found.params, found.diverged, found.seconds), found.compile_seconds
+            history = found.history
+            nothing = np.full_like(first, np.nan)
+            rate = np.concatenate([nothing, history.learning_rate[..., updates[1:] - 1]], axis=-1)
+            norms = np.add.reduceat(history.recorded["gradient_norm"], updates[:-1], axis=-1) / np.diff(updates)
+            norm = np.concatenate([nothing, norms], axis=-1)
+            curves = Curves(rates, updates, losses, rate, norm, found.params, found.diverged, found.seconds)
+            return curves, found.compile_seconds
 
         def told(share: float) -> None:
             bar.say(f"{label}: {grid.size * seeds} runs")
@@ -236,6 +242,11 @@ def compare(
     least = float(ranked[0].validation()[-1])
     target = math.inf if math.isnan(least) else least + TARGET * abs(least)
     return Comparison(marked, baselines or {}, budget, target, seeds, time.perf_counter() - started)
+
+
+def _gradient_norm(params: Params, gradients: Params, updates: Params, state: Any) -> dict[str, jax.Array]:
+    """What every step records beside its loss and its rate."""
+    return {"gradient_norm": optax.tree.norm(gradients)}
 
 
 def _given(learning_rates: Sequence[float]) -> np.ndarray:

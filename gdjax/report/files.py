@@ -2,17 +2,18 @@
 
 import csv
 import json
-import math
 import os
 import pathlib
 import tempfile
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from gdjax.report.page import page
 from gdjax.report.plots import plot_learning_rates, plot_losses, plot_paths, save
-from gdjax.report.rows import Comparison, Row
+from gdjax.report.records import plain, record_of
+from gdjax.report.rows import Comparison
 
-FILES = ("comparison.csv", "comparison.json", "losses.png", "learning_rates.png", "paths.png")
+FILES = ("report.html", "comparison.csv", "comparison.json", "losses.png", "learning_rates.png", "paths.png")
 """What a comparison writes."""
 
 Writers = dict[str, Callable[[pathlib.Path], Any]]
@@ -38,48 +39,17 @@ def prepare_folder(folder: pathlib.Path, files: Iterable[str], source: pathlib.P
         ) from error
 
 
-def record_of(row: Row, comparison: Comparison) -> dict[str, Any]:
-    """A row as plain numbers and words; None for what is no number."""
-    loss, cost = row.interval(row.test_loss), row.cost(comparison.target)
-    record = {
-        "optimizer": row.optimizer,
-        "schedule": row.schedule or "constant",
-        "regime": str(row.regime),
-        "learning_rate": row.learning_rate,
-        "rate_at_edge": row.at_edge,
-        "validation_loss": row.validation()[-1],
-        "test_loss": loss.mean,
-        "test_loss_low": loss.low,
-        "test_loss_high": loss.high,
-    }
-    for name, values in row.metrics.items():
-        metric = row.interval(values)
-        record |= {name: metric.mean, f"{name}_low": metric.low, f"{name}_high": metric.high}
-    record |= {
-        "tied_with_best": row.tied,
-        "customary_rate": row.customary_rate,
-        "test_loss_at_customary": row.customary_loss(),
-        "diverged_runs": row.diverged_runs,
-        "seeds": row.seeds,
-        "updates": int(row.curves.updates[-1]),
-        "examples": int(row.examples[-1]),
-        "seconds": row.seconds,
-        "compile_seconds": row.compile_seconds,
-        "updates_to_target": cost["updates"],
-        "examples_to_target": cost["examples"],
-        "seconds_to_target": cost["seconds"],
-    }
-    return {name: _plain(value) for name, value in record.items()}
+def write_comparison(
+    comparison: Comparison, sentence: str, name: str, folder: pathlib.Path, code: str = ""
+) -> list[pathlib.Path]:
+    """Write report.html, comparison.csv, comparison.json and the pictures into a folder.
 
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str | bool | int) or value is None:
-        return value
-    return float(value) if math.isfinite(value) else None
-
-
-def write_comparison(comparison: Comparison, sentence: str, name: str, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Write comparison.csv, comparison.json and the pictures into a folder.
+    Args:
+      comparison: what was found.
+      sentence: its verdict.
+      name: what the data are called.
+      folder: where the files go.
+      code: Python lines that train the best row again, for the page.
 
     Returns:
       The files.
@@ -89,10 +59,10 @@ def write_comparison(comparison: Comparison, sentence: str, name: str, folder: p
         "data": name,
         "verdict": sentence,
         "budget": {"unit": comparison.budget.unit, "amount": comparison.budget.amount},
-        "target_validation_loss": _plain(comparison.target),
+        "target_validation_loss": plain(comparison.target),
         "seeds": comparison.seeds,
         "wall_seconds": comparison.wall_seconds,
-        "baselines": {name: {k: _plain(v) for k, v in s.items()} for name, s in comparison.baselines.items()},
+        "baselines": {name: {k: plain(v) for k, v in s.items()} for name, s in comparison.baselines.items()},
         "rows": records,
     }
 
@@ -103,6 +73,7 @@ def write_comparison(comparison: Comparison, sentence: str, name: str, folder: p
             writer.writerows(records)
 
     writers: Writers = {
+        "report.html": lambda path: path.write_text(page(comparison, sentence, name, code), "utf-8"),
         "comparison.csv": write_csv,
         "comparison.json": lambda path: path.write_text(
             json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"

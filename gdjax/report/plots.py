@@ -12,13 +12,11 @@ from matplotlib.ticker import NullFormatter
 from gdjax.data.regimes import Regime, full_batch, mini_batch, stochastic
 from gdjax.engine.training import training
 from gdjax.optimizers import gd
+from gdjax.report.colors import COLORS, DASHES
 from gdjax.report.rows import Comparison, Row
-from gdjax.sweeps.figures import COLORS
 
 MARKERS = ("", "o", "s", "^", "v")
 """None for a constant rate, then one a schedule."""
-
-DASHES = ("-", "--", ":", "-.")
 
 
 def plot_losses(comparison: Comparison) -> Figure:

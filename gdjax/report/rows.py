@@ -66,6 +66,10 @@ class Curves(NamedTuple):
     updates: np.ndarray
     """Updates made at each point [points]; the first is 0."""
     validation_loss: np.ndarray
+    learning_rate: np.ndarray
+    """That acted in the last update before each point; NaN at the first."""
+    gradient_norm: np.ndarray
+    """Of the batches' gradients, their mean since the point before; NaN at the first."""
     params: Any
     """Final parameters, leading axes [rates, seeds]."""
     diverged: np.ndarray
@@ -77,9 +81,13 @@ class Curves(NamedTuple):
         """Two cells that differ in their rates, as one."""
         order = np.argsort(np.concatenate([self.rates, other.rates]), kind="stable")
 
-        parts, others = ((x.rates, x.validation_loss, split(x.params), x.diverged) for x in (self, other))
-        rates, losses, params, diverged = jax.tree.map(lambda a, b: joined(a, b)[order], parts, others)
-        return Curves(rates, self.updates, losses, merge(*params), diverged, self.seconds + other.seconds)
+        parts, others = (
+            (x.rates, x.validation_loss, x.learning_rate, x.gradient_norm, split(x.params), x.diverged)
+            for x in (self, other)
+        )
+        rates, losses, acted, norms, params, diverged = jax.tree.map(lambda a, b: joined(a, b)[order], parts, others)
+        seconds = self.seconds + other.seconds
+        return Curves(rates, self.updates, losses, acted, norms, merge(*params), diverged, seconds)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gdjax.report.files import Writers, write_whole
-from gdjax.report.pictures.sweeps import lay_out, plot_sweep, shown, widest
+from gdjax.report.pictures.sweeps import lay_out, plot_sweep, shown_number, widest
 from gdjax.report.plots import save
 from gdjax.report.statistics import mean_interval
 from gdjax.report.text import aligned, number
@@ -36,7 +36,7 @@ def leaders(found: Sweep, task: Task) -> str:
     metrics = list(task.metrics)[:1]
     lines = [(*found.hyperparameters, "validation loss", *metrics)]
     for place in order:
-        values = (shown(column[place]) for column in found.hyperparameters.values())
+        values = (shown_number(column[place]) for column in found.hyperparameters.values())
         scores = (number(mean_interval(found.history.metrics[name][place, :, -1])) for name in metrics)
         lines.append((*values, number(mean_interval(found.loss[place])), *scores))
     tests = _on_test(found, task, int(order[0]))
@@ -54,8 +54,9 @@ def _on_test(found: Sweep, task: Task, place: int) -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-def plot_halving(found: Halving, axes: Any) -> None:
+def plot_halving(found: Halving, title: str) -> Any:
     """Loss against the hyperparameter of the most values: every setting each time that it was judged."""
+    paper, (axes,) = figure()
     name = widest(found.hyperparameters)
     for rung, color in zip(found.rungs, np.linspace(0.75, 0.0, len(found.rungs)), strict=True):
         mean = np.where(np.isfinite(rung.sweep.mean), rung.sweep.mean, np.nan)
@@ -63,8 +64,10 @@ def plot_halving(found: Halving, axes: Any) -> None:
         x = rung.sweep.hyperparameters[name]
         axes.plot(x, mean, color=str(color), marker=".", linestyle="none", label=label)
     every = np.concatenate([rung.sweep.mean for rung in found.rungs])
-    lay_out(axes, name, found.hyperparameters[name], every, "validation loss")
+    axes.set(xlabel=name, ylabel="validation loss", title=title)
+    lay_out(axes, found.hyperparameters[name], every)
     axes.legend(fontsize=8, title="settings judged")
+    return paper
 
 
 def table_of(found: Sweep | Halving) -> pd.DataFrame:
@@ -80,12 +83,14 @@ def write_sweep(found: Sweep | Halving, title: str, folder: pathlib.Path) -> lis
     Returns:
       The files.
     """
-    paper, (axes,) = figure()
-    plot_sweep(found, axes=axes) if isinstance(found, Sweep) else plot_halving(found, axes)
-    axes.set_title(title)
+    if isinstance(found, Sweep):
+        picture, (axes,) = figure()
+        plot_sweep(found, axes=axes).set_title(title)
+    else:
+        picture = plot_halving(found, title)
     writers: Writers = {
         "sweep.csv": lambda path: table_of(found).to_csv(path, index=False),
-        "sweep.png": lambda path: save(paper, path),
+        "sweep.png": lambda path: save(picture, path),
     }
     return write_whole(writers, folder)
 

@@ -65,7 +65,7 @@ def table(comparison: Comparison) -> str:
         lines.append(("", f"({name})", "", "", "", *values, *[""] * 7))
     if all(row.schedule is None for row in comparison.rows):
         lines = [line[:2] + line[3:] for line in lines]
-    return aligned(lines) + "\n" + _legend(comparison)
+    return aligned(lines) + "\n" + legend(comparison)
 
 
 def _cells(row: Row, comparison: Comparison, metrics: Sequence[str]) -> tuple[str, ...]:
@@ -90,7 +90,8 @@ def _cells(row: Row, comparison: Comparison, metrics: Sequence[str]) -> tuple[st
     )
 
 
-def _legend(comparison: Comparison) -> str:
+def legend(comparison: Comparison) -> str:
+    """What the signs and columns of the table mean."""
     intervals = (
         "= tied with the best: the 95 % interval of the paired difference over "
         f"{comparison.seeds} seeds holds 0. "

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-"""Okabe & Ito (2008): told apart by everybody."""
-
-BLUE, ORANGE, GREEN = COLORS[:3]
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+"""Of Okabe & Ito (2008): told apart by everybody."""
 
 
 def figure(panels: int = 1, *, size: tuple[float, float] = (6.4, 4.2)) -> tuple[Any, list]:

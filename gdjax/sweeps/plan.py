@@ -97,7 +97,7 @@ class Plan:
             learning_rate=whole["learning_rate"],
             validation_loss=whole.get("validation_loss"),
             metrics={each.name: whole["metrics"][each.name] for each in self.groups[0][1].metrics},  # as they came
-            recorded={},
+            recorded=whole["recorded"],
         )
         found = Sweep(
             self.hyperparameters, self.seeds, self.regime, history, merge(*whole["params"]), whole["diverged"],
@@ -125,6 +125,7 @@ def plans(
     mesh: Any,
     check_finite: bool,
     early_stopping: Any = None,
+    record: Any = None,
     **others: Any,
 ) -> list[Plan]:
     """One plan a regime; arguments as in `sweep`, `others` of every `Population`.
@@ -148,7 +149,7 @@ def plans(
 
     def of(group: Group, regime: Regime) -> Training:
         stopping = jax.tree.map(lambda x: np.full(len(group.places), x), early_stopping)
-        return training(loss_fn, optimizer=group.optimizer, regime=regime, early_stopping=stopping)
+        return training(loss_fn, optimizer=group.optimizer, regime=regime, record=record, early_stopping=stopping)
 
     runs = [[of(group, each) for group in groups] for each in regimes]
     for each in regimes:
@@ -205,6 +206,7 @@ def fingerprint_of(planned: list[Plan]) -> fingerprint.Fingerprint:
         found |= fingerprint.described(f"optimizer.{place}", population.run.optimizer)
     return found | {
         **fingerprint.described("early_stopping", first.run.early_stopping),
+        **fingerprint.named("record", first.run.record),
         "metrics": ", ".join(metric.name for metric in first.metrics) or "none",
         "epochs": str(first.epochs),
         **fingerprint.versions(),

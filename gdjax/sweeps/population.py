@@ -42,6 +42,9 @@ LANES_BYTES = 100_000
 SAVED_SECONDS = 2.0
 """Runs that are saved on the way are looked at about this often."""
 
+RECORDED = "recorded."
+"""What the names of columns begin with that `record=` adds."""
+
 RISEN = 1e-3
 """A run whose loss ends this share above its start has diverged."""
 
@@ -144,10 +147,27 @@ class Population:
     @property
     def capacity(self) -> int:
         """Steps that one call makes at most, so that its record stays small."""
-        row = 3 * jnp.dtype(float_dtype()).itemsize * self.size
         steps = self.longest or self.per_epoch * (1 if self._looks else self.epochs)
         steps = 1 << (steps - 1).bit_length()  # a few more epochs are no other program
-        return max(1, min(steps, LONGEST_CALL, RECORD_BYTES // row))
+        return max(1, min(steps, LONGEST_CALL, RECORD_BYTES // self._record_bytes))
+
+    @functools.cached_property
+    def _record_bytes(self) -> int:
+        """What all runs record in a step."""
+        columns = 3 * jnp.dtype(float_dtype()).itemsize
+        if self.run.record is not None:
+            run, state = self._first()
+            columns = _bytes(jax.eval_shape(type(run).first_step, run, state, self.data)[1])
+        return columns * self.size
+
+    def _first(self) -> tuple[Training, TrainingState]:
+        """The shapes of one run and of its state."""
+        run, arguments = jax.eval_shape(lambda x: jax.tree.map(lambda y: y[0], x), (self.run, self.arguments))
+        state = jax.eval_shape(
+            functools.partial(_begin_one, self.start),
+            run, self.seeds[0], self.params, self.model_state, arguments, np.int32(0),
+        )  # fmt: skip
+        return run, state
 
     @property
     def _looks(self) -> bool:
@@ -168,7 +188,7 @@ class Population:
     def rough_bytes(self) -> int:
         """The bytes of states and records, known without compiling; a program takes a few times that."""
         states = jax.eval_shape(self.begin)
-        return 3 * jnp.dtype(float_dtype()).itemsize * self.size * self.capacity + _bytes(states)
+        return self._record_bytes * self.capacity + _bytes(states)
 
     def planned_bytes(self) -> int | None:
         """The bytes that the compiled program takes on all devices, where the backend tells."""
@@ -182,11 +202,7 @@ class Population:
         """How many settings are best stepped as lanes together; 0 where their axis had better be the first."""
         if self.settings < FEWEST_LANES or self.devices[0].platform != "cpu":
             return 0
-        run, arguments = jax.eval_shape(lambda x: jax.tree.map(lambda y: y[0], x), (self.run, self.arguments))
-        state = jax.eval_shape(
-            functools.partial(_begin_one, self.start),
-            run, self.seeds[0], self.params, self.model_state, arguments, np.int32(0),
-        )  # fmt: skip
+        run, state = self._first()
         together = LANES_WORK // work(_steps_of_one.trace(run, state, self.data, 0).jaxpr.jaxpr)
         together = min(together, LANES_BYTES // _bytes(state), MOST_LANES)
         return together if together >= FEWEST_LANES else 0
@@ -203,9 +219,9 @@ class Population:
           parts: where they are saved on the way, and taken up again.
 
         Returns:
-          ({"loss", "step_loss", "learning_rate", "diverged", "params" as they were split, "metrics": {name: …}},
-          "validation_loss" where something is validated and "epochs" with early stopping, of the steps made here, as
-          NumPy arrays [settings, seeds, ...]; where the runs stand then; what it took).
+          ({"loss", "step_loss", "learning_rate", "recorded": {name: …}, "diverged", "params" as they were split,
+          "metrics": {name: …}}, "validation_loss" where something is validated and "epochs" with early stopping, of the
+          steps made here, as NumPy arrays [settings, seeds, ...]; where the runs stand then; what it took).
 
         Raises:
           KeyboardInterrupt: if somebody asked for an end, which only those that are saved notice.
@@ -333,7 +349,10 @@ class Population:
         sound = way.end["finite"] & np.all(np.isfinite([way.end["last"], *ends]), axis=0)
         states = self.run.restored(way.states)
         return {
-            **history,
+            **{name: column for name, column in history.items() if not name.startswith(RECORDED)},
+            "recorded": {
+                name.removeprefix(RECORDED): column for name, column in history.items() if name.startswith(RECORDED)
+            },
             **({"validation_loss": looked.pop("loss")} if self.validation is not None else {}),
             "metrics": looked,
             "diverged": ~sound | (way.end["last"] > way.start_loss + RISEN * abs(way.start_loss)),
@@ -361,14 +380,15 @@ class _Way:
     def add(self, record: Record, made: int, seconds: float) -> None:
         """What came of so many steps."""
         columns = {"loss": record.loss, "step_loss": record.step_loss, "learning_rate": record.learning_rate}
-        self.records.append({name: np.asarray(column)[..., :made] for name, column in columns.items()})
+        columns |= {f"{RECORDED}{name}": column for name, column in record.recorded.items()}
+        self.records.append({name: np.asarray(column)[:, :, :made] for name, column in columns.items()})
         self.step += made
         self.training += seconds
 
     def columns(self) -> dict[str, np.ndarray]:
-        """All that was recorded [settings, seeds, steps]."""
+        """All that was recorded [settings, seeds, steps, ...]."""
         if len(self.records) > 1:
-            self.records = [jax.tree.map(lambda *parts: np.concatenate(parts, -1), *self.records)]
+            self.records = [jax.tree.map(lambda *parts: np.concatenate(parts, 2), *self.records)]
         return dict(self.records[0])
 
     def found(self) -> dict[str, np.ndarray]:
@@ -406,8 +426,8 @@ class _Way:
 
 def _until(column: np.ndarray, limit: np.ndarray, length: int) -> np.ndarray:
     """So many numbers of each run; NaN from its limit on."""
-    whole = np.full((*column.shape[:2], length), np.nan, np.result_type(column, np.float32))
-    whole[..., : column.shape[-1]] = column
+    whole = np.full((*column.shape[:2], length, *column.shape[3:]), np.nan, np.result_type(column, np.float32))
+    whole[:, :, : column.shape[2]] = column
     whole[np.arange(length) >= limit[..., None]] = np.nan
     return whole
 

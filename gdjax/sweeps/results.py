@@ -86,7 +86,7 @@ class Sweep:
         if len(self.seeds) == 1:
             return np.full(len(self.loss), np.nan)
         kept = np.where(self.diverged, np.nan, self.loss)
-        return kept.std(axis=1, ddof=1)
+        return kept.std(axis=1, ddof=1, dtype=np.float64)  # squares of large losses are no float32
 
     def best(self) -> Best:
         """The setting of the lowest mean loss; one that diverged never wins.

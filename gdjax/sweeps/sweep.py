@@ -28,6 +28,7 @@ def sweep(
     model_state: Any = None,
     validation: Batch | None = None,
     metrics: dict[str, Callable] | None = None,
+    record: Callable | None = None,
     early_stopping: EarlyStopping | None = None,
     checkpoint: Checkpoint | str | os.PathLike | None = None,
     memory: int | None = None,
@@ -53,6 +54,7 @@ def sweep(
       model_state: as in `gdjax.fit`.
       validation: data like `data`; settings are then judged by the loss on it, which plateaus judge too.
       metrics: {name: function of (params, batch)}, computed after each epoch as in `gdjax.fit`.
+      record: columns for each step, as in `gdjax.fit`: `sweep.history.recorded` {name: [settings, seeds, steps, ...]}.
       early_stopping: as in `gdjax.fit`; each run stops for itself. Settings are then judged by the epoch whose
         parameters they have, `sweep.epochs`.
       checkpoint: as in `gdjax.fit`. Ctrl-C or SIGTERM then ends the sweep with KeyboardInterrupt once it is saved, and
@@ -84,7 +86,7 @@ def sweep(
     planned = plans(
         loss_fn, params, data, optimizer=optimizer, regimes=regimes, epochs=epochs, grid=grid, points=points,
         seeds=seeds, model_state=model_state, validation=validation, metrics=metrics, memory=memory, mesh=mesh,
-        check_finite=check_finite, early_stopping=early_stopping,
+        check_finite=check_finite, record=record, early_stopping=early_stopping,
     )  # fmt: skip
     sweeps, programs = [], len(planned[0].groups)
     with (

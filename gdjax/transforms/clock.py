@@ -78,7 +78,7 @@ def clocked(optimizer: GradientTransformation) -> GradientTransformation:
     Returns:
       A transform with the state `ClockState`, of the same structure whether a hyperparameter is a number
       or a schedule. Its update takes `epoch=` and `epoch_fraction=` for schedules made by `per_epoch`,
-        and `epochs=` beside them for those made by `per_run`.
+      and `epochs=` beside them for those made by `per_run`.
 
     Raises:
       TypeError: if `optimizer` is no transform.

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 import gdjax.cli
 
-FILES = ["comparison.csv", "comparison.json", "learning_rates.png", "losses.png", "paths.png"]
+FILES = ["comparison.csv", "comparison.json", "learning_rates.png", "losses.png", "paths.png", "report.html"]
 
 
 @pytest.fixture

@@ -261,3 +261,20 @@ def test_an_optimizer_with_another_update_follows_it():
         epochs=2,
     )  # fmt: skip
     assert result.params == 0
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (gdjax.gd(0.1), "has `state.optimizer_state.hyperparameters['eps']`, which that has not."),
+        (gdjax.rmsprop(0.1), "has no `state.optimizer_state.hyperparameters['initial_value']`."),
+        (gdjax.chain(gdjax.adam(0.1), reduce_on_plateau(0.5)), "has no `state.optimizer_state[0].count`."),
+    ],
+)
+def test_another_optimizers_state_is_named(other, words):
+    state = train(gdjax.adam(0.1), epochs=1).state
+    with pytest.raises(
+        ValueError, match="^`state` must come from a run with the same optimizer, got one that "
+    ) as said:
+        train(other, state=state)
+    assert str(said.value).endswith(words)

@@ -86,9 +86,9 @@ def test_processes_train_as_one(started, tmp_path, processes, what):
             compare(found[name], column, err_msg=name)
 
 
-def endless(start, folder, processes):
+def endless(start, folder, processes, devices):
     """A group that trains without an end, and some of it done."""
-    children = group(start, folder, processes, 4 // processes, "endless")
+    children = group(start, folder, processes, devices, "endless")
     deadline = time.monotonic() + PATIENCE
     while not all((folder / f"{index}.npz.started").exists() for index in range(processes)):
         assert time.monotonic() < deadline
@@ -100,7 +100,8 @@ def endless(start, folder, processes):
 
 @pytest.mark.parametrize(("processes", "dead"), [(2, 1), pytest.param(4, 2, marks=pytest.mark.long)])
 def test_when_one_dies_the_others_end_and_name_it(started, tmp_path, processes, dead):
-    children = endless(started, tmp_path, processes)
+    # With several devices a process gloo's own check of what these exchange may abort a survivor first, nameless.
+    children = endless(started, tmp_path, processes, devices=1)
     began = time.monotonic()
     children[dead].kill()
     others = [child for child in children if child is not children[dead]]
@@ -113,7 +114,7 @@ def test_when_one_dies_the_others_end_and_name_it(started, tmp_path, processes, 
 
 
 def test_ctrl_c_in_one_stops_all_at_the_same_step(started, tmp_path):
-    children = endless(started, tmp_path, 2)
+    children = endless(started, tmp_path, 2, devices=2)
     children[1].send_signal(signal.SIGINT)
     ended(children)
     found = [np.load(tmp_path / f"{index}.npz") for index in range(2)]

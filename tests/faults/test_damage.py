@@ -170,3 +170,17 @@ def test_where_all_are_damaged_one_sentence_says_so(trained, copied, how):
         trained(copied)
     assert "\n" not in str(said.value)
     assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
+
+
+def test_where_only_the_beginning_is_whole_another_run_is_refused_all_the_same(tmp_path):
+    run(1, every_step(tmp_path, keep=99))
+    assert steps_in(tmp_path)[0] == 0
+    for step in steps_in(tmp_path)[1:]:
+        SPOILT["halved"](files(tmp_path, step)[-1])
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with (
+        pytest.warns(UserWarning, match="is damaged"),
+        pytest.raises(ValueError, match="^`checkpoint` must hold the same run"),
+    ):
+        run(1, every_step(tmp_path), width=2 * SMALL)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

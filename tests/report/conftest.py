@@ -21,7 +21,8 @@ def made_row():
         lost = np.zeros(shape, bool)
         lost[1, list(diverged)] = True
         curves = Curves(
-            rates=np.asarray(rates), updates=np.asarray([0, 4, 8]), validation_loss=validation, params={},
+            rates=np.asarray(rates), updates=np.asarray([0, 4, 8]), validation_loss=validation,
+            learning_rate=np.full_like(validation, rates[1]), gradient_norm=validation, params={},
             diverged=lost, seconds=1.8,
         )  # fmt: skip
         values = {

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from gdjax.report import files
 from gdjax.report.files import FILES, prepare_folder, write_comparison
 
-NAMES = ["comparison.csv", "comparison.json", "losses.png", "learning_rates.png", "paths.png"]
+NAMES = ["report.html", "comparison.csv", "comparison.json", "losses.png", "learning_rates.png", "paths.png"]
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_csv_and_json_agree_and_pictures_are_pngs(tmp_path, comparison):
     assert (best["updates"], best["examples"], best["examples_to_target"]) == (8, 40, 40)
     assert (other["tied_with_best"], other["customary_rate"], other["updates_to_target"]) == (None, None, None)
     assert (lost["diverged_runs"], lost["test_loss"], lost["accuracy"]) == (3, None, None)
-    for name in NAMES[2:]:
+    for name in NAMES[3:]:
         raw = (tmp_path / name).read_bytes()
         assert raw.startswith(b"\x89PNG\r\n\x1a\n")
         assert len(raw) > 1000

@@ -71,6 +71,7 @@ CASES = {
     "vmapped": {},
     "lanes": {"settings": 40},
     "without validation": {"validation": None},
+    "recorded": {"record": lambda params, gradients, *_: {"b": gradients["b"]}},
     "stopping early": {"early_stopping": gdjax.early_stopping(2, 1e-2)},
     "stopping early in lanes": {"settings": 40, "early_stopping": gdjax.early_stopping(1, 1e-2)},
     "several regimes": {"regime": [REGIME, gdjax.full_batch()]},

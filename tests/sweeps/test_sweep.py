@@ -291,3 +291,32 @@ def looks_at_its_number(learning_rate):
 def test_bad_input(settings, match):
     with pytest.raises((ValueError, TypeError), match=match):
         small(**settings)
+
+
+def noticed(params, gradients, updates, state):
+    return {"norm": optax.tree.norm(gradients), "w": params["w"]}
+
+
+@pytest.mark.parametrize("settings", [3, 24])  # 24 are lanes
+def test_what_is_recorded_is_each_runs_own(settings):
+    given = {"regime": gdjax.mini_batch(8), "epochs": 4, "record": noticed}
+    rates = np.logspace(-3, -1, settings)
+    stopping = gdjax.early_stopping(1, 0.05)
+    for early_stopping in (None, stopping):
+        found = gdjax.sweep(
+            loss, init, rows(), optimizer=gdjax.adam, grid={"learning_rate": rates}, seeds=SEEDS,
+            early_stopping=early_stopping, **given,
+        )  # fmt: skip
+        recorded = found.history.recorded
+        assert {name: column.shape for name, column in recorded.items()} == {
+            "norm": (settings, 2, 20), "w": (settings, 2, 20, 4),
+        }  # fmt: skip
+        for setting in (0, settings - 1):
+            one = gdjax.fit(
+                loss, init, rows(), optimizer=gdjax.adam(rates[setting]), seed=SEEDS[1],
+                early_stopping=early_stopping, **given,
+            )  # fmt: skip
+            made = len(one.history.step_loss)
+            for name, column in one.history.recorded.items():
+                np.testing.assert_allclose(recorded[name][setting, 1, :made], column, rtol=1e-5, atol=1e-7)
+                assert np.isnan(recorded[name][setting, 1, made:]).all()

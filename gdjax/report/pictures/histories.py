@@ -48,7 +48,8 @@ def plot_history(
     ([1, 2, 3, 4, 5], 'log')
     """
     checks.choice("x", x, ("epochs", "updates"))
-    runs = {label: _run(place_of("histories", label), run) for label, run in by_label("histories", histories).items()}
+    given = by_label("histories", histories, "run")
+    runs = {label: _run(place_of("histories", label), run) for label, run in given.items()}
     axes = on_axes(axes)
     for place, (label, run) in enumerate(runs.items()):
         _draw(axes, place, label, run, by_update=x == "updates")
@@ -79,7 +80,7 @@ def _run(name: str, run: Any) -> _Run:
         end = end or ("stopped early" if run.stopped_early else "interrupted" if run.interrupted else "")
         epochs, rest, run = int(run.state.epoch), int(run.state.step), run.history
     if not isinstance(run, History):
-        raise TypeError(f"`{name}` must be a Result or a History of `fit`, got {type(run).__name__}.")
+        raise TypeError(f"`{name}` must be what `gdjax.fit` returns, or its `.history`, got {type(run).__name__}.")
     if run.loss.ndim != 1:
         raise TypeError(f"`{name}` must be the history of one run, got a sweep's, which `plot_sweep` draws.")
     if len(run.loss) and not np.isfinite(run.loss[-1]):

@@ -3,11 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gdjax.sweeps.figures import COLORS
-
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)))
-MARKERS = ("o", "^", "s", "v", "D", "P", "X", "<")
-"""With these, what colors tell can be told without them."""
+from gdjax.report.colors import COLORS, DASHES, MARKERS
 
 
 def on_axes(axes: Any) -> Any:
@@ -28,7 +24,7 @@ def on_axes(axes: Any) -> Any:
     return axes
 
 
-def by_label(name: str, value: Any) -> dict[str, Any]:
+def by_label(name: str, value: Any, kind: str) -> dict[str, Any]:
     """Things by their labels; one that comes alone has an empty label.
 
     Raises:
@@ -37,7 +33,7 @@ def by_label(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         return {"": value}
     if not value:
-        raise ValueError(f"`{name}` must hold at least one, got {value!r}.")
+        raise ValueError(f"`{name}` must hold at least one {kind}, got none.")
     return {str(label): each for label, each in value.items()}
 
 

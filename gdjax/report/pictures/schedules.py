@@ -47,7 +47,7 @@ def plot_schedules(
         steps_per_epoch = checks.integer("steps_per_epoch", steps_per_epoch, least=1)
     values = {
         label: _values(place_of("schedules", label), schedule, steps, steps_per_epoch)
-        for label, schedule in by_label("schedules", schedules).items()
+        for label, schedule in by_label("schedules", schedules, "schedule").items()
     }
     axes = on_axes(axes)
     x = np.arange(steps + 1) / (steps_per_epoch or 1)

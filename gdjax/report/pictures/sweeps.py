@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from gdjax import checks
+from gdjax.report.colors import COLORS
 from gdjax.report.pictures.paper import color, dash, marker, on_axes, plain
-from gdjax.sweeps.figures import COLORS
 from gdjax.sweeps.results import Sweep
 
 
@@ -50,7 +50,7 @@ def plot_sweep(sweep: Sweep, *, axes: Any = None, x: str | None = None) -> Any:
     axes = on_axes(axes)
     places = values if values.dtype.kind in "iuf" else values.astype(str)
     others = [other for other in names if other != name]
-    keys = [tuple(shown(sweep.hyperparameters[other][i]) for other in others) for i in range(len(values))]
+    keys = [tuple(shown_number(sweep.hyperparameters[other][i]) for other in others) for i in range(len(values))]
     curves = sorted(set(keys), key=lambda key: min(m for k, m in zip(keys, sweep.mean, strict=True) if k == key))
     alone = len(curves) <= 1 or len(curves) > len(COLORS)
     if len(curves) > len(COLORS):
@@ -66,7 +66,8 @@ def plot_sweep(sweep: Sweep, *, axes: Any = None, x: str | None = None) -> Any:
         look = {"color": color(0) if alone else "0.4", "marker": "x", "linestyle": "none"}
         axes.plot([], [], label="diverged, with some seed" if len(sweep.seeds) > 1 else "diverged", **look)
     judged = "training" if sweep.history.validation_loss is None else "validation"
-    lay_out(axes, name, values, sweep.mean, f"{judged} loss")
+    axes.set(xlabel=name, ylabel=f"{judged} loss")
+    lay_out(axes, values, sweep.mean)
     axes.legend(fontsize=8)
     return axes
 
@@ -98,7 +99,7 @@ def _draw_diverged(axes: Any, place: int, at: np.ndarray) -> None:
         axes.plot(at, np.full(len(at), 0.97 - 0.03 * place), transform=axes.get_xaxis_transform(), **look)
 
 
-def shown(value: Any) -> str:
+def shown_number(value: Any) -> str:
     """A hyperparameter's value, short."""
     return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
 
@@ -109,10 +110,9 @@ def widest(hyperparameters: dict[str, np.ndarray]) -> str:
     return max(numeric or hyperparameters, key=lambda name: len(np.unique(hyperparameters[name])))
 
 
-def lay_out(axes: Any, name: str, x: np.ndarray, losses: np.ndarray, label: str) -> None:
-    """Name the axes, and make logarithmic what spans decades, and losses that are all positive."""
-    axes.set(xlabel=name, ylabel=label)
-    if x.dtype.kind == "f" and x.min() > 0 and x.max() > 10 * x.min():
+def lay_out(axes: Any, places: np.ndarray, losses: np.ndarray) -> None:
+    """Make logarithmic what spans a decade, and losses that are all positive."""
+    if places.dtype.kind == "f" and places.min() > 0 and places.max() > 10 * places.min():
         axes.set_xscale("log")
     seen = losses[np.isfinite(losses)]
     if seen.size and seen.min() > 0:

@@ -17,6 +17,9 @@ from gdjax.transforms.base import GradientTransformation, lift
 GRID = 201
 """Points of the contour along each side."""
 
+MARGIN = 0.1
+"""Of the frame, beyond what it has to hold, on each side."""
+
 DOTTED = 60
 """Paths of at most so many updates show each one as a dot."""
 
@@ -37,7 +40,7 @@ def trajectory(function: Callable[[jax.Array], Any], optimizer: Any, start: Any,
 
     Raises:
       ValueError, TypeError: if `steps` is no count, `optimizer` no transform, `start` no array of numbers, or
-        `function` does not give a scalar.
+        `function` does not return a scalar.
 
     >>> import gdjax
     >>> from gdjax.report import trajectory
@@ -46,9 +49,9 @@ def trajectory(function: Callable[[jax.Array], Any], optimizer: Any, start: Any,
     """
     steps = checks.integer("steps", steps, least=0)
     start = _parameters("start", start)
-    given = jax.eval_shape(function, start)
-    if getattr(given, "shape", None) != () or not jnp.issubdtype(given.dtype, jnp.floating):
-        raise TypeError(f"`function` must give a float scalar at `start`, got {given!r}.")
+    shape = getattr(jax.eval_shape(function, start), "shape", None)
+    if shape != ():
+        raise ValueError(f"`function` must return a scalar, got an array of shape {shape}.")
     return np.asarray(_descended(function, lift("optimizer", optimizer), start, steps))
 
 
@@ -92,9 +95,9 @@ def plot_trajectories(
       axes: what to draw on, an Axes of matplotlib; None for a new figure.
       minimum: the two parameters where the function is least; or several such places [places, 2]; or None.
       bounds: of the frame, ((lowest, highest), (lowest, highest)). None for a frame that holds the minimum, where each
-        path starts, and the whole of each path that does not end higher than it starts.
-      levels: how many contour lines; they are spaced evenly in the logarithm of the height above the minimum, or above
-        the lowest place in the frame. Or the heights themselves, ascending.
+        path starts, and what of the paths lies at most twice as high as the highest start, above the lowest point.
+      levels: how many contour lines. They are spaced evenly in the logarithm of the height above the minimum; without
+        one, by the share of the frame that lies below. Or the heights themselves, ascending.
 
     Returns:
       The axes.
@@ -112,7 +115,9 @@ def plot_trajectories(
     >>> axes.texts[0].get_text()
     'left at update 4'
     """
-    labelled = {label: _path(place_of("paths", label), path) for label, path in by_label("paths", paths).items()}
+    labelled = {
+        label: _path(place_of("paths", label), path) for label, path in by_label("paths", paths, "path").items()
+    }
     minima = np.zeros((0, 2)) if minimum is None else _places("minimum", minimum)
     if isinstance(levels, int | np.integer):
         levels = checks.integer("levels", levels, least=1)
@@ -166,25 +171,24 @@ def _heights(function: Callable) -> Callable[[np.ndarray], np.ndarray]:
     def heights(places: np.ndarray) -> np.ndarray:
         found = np.asarray(mapped(jnp.asarray(places, float_dtype())), float)
         if found.shape != places.shape[:1]:
-            raise TypeError(f"`function` must give a scalar, got shape {found.shape[1:]}.")
+            raise ValueError(f"`function` must return a scalar, got an array of shape {found.shape[1:]}.")
         return found
 
     return heights
 
 
 def _frame(paths: dict[str, np.ndarray], minima: np.ndarray, heights: Callable) -> np.ndarray:
-    """What holds minima, starts and the paths that do not end higher than they start, with a margin [2, 2]."""
-    held = [minima]
-    for path in paths.values():
-        first, last = heights(path[[0, -1]])
-        held.append(path if np.isfinite(path).all() and last <= first else path[:1])
-    places = np.concatenate(held)
-    low, high = places.min(axis=0), places.max(axis=0)
+    """What holds minima, starts and the points not much higher than the highest start, with a margin [2, 2]."""
+    marks = np.concatenate([[path[0] for path in paths.values()], minima])
+    points = np.concatenate(list(paths.values()))
+    high = heights(points)
+    high = np.where(np.isfinite(points).all(axis=1), high, np.nan)
+    start, least = max(heights(marks[: len(paths)])), np.nanmin([*high, *heights(minima), np.inf])
+    held = np.concatenate([marks, points[high <= start + (start - least)]])
+    low, high = held.min(axis=0), held.max(axis=0)
     size = high - low
-    least = size.max() / 4 or 1.0  # a path along one parameter is shown with something beside it
-    half = np.maximum(size * 1.2, least) / 2
-    middle = (low + high) / 2
-    return np.stack([middle - half, middle + half], axis=1)
+    half = np.maximum(size * (1 + 2 * MARGIN), size.max() / 4 or 1.0) / 2  # something beside a path along one parameter
+    return np.stack([(low + high) / 2 - half, (low + high) / 2 + half], axis=1)
 
 
 def _draw_contour(axes: Any, heights: Callable, frame: np.ndarray, minima: np.ndarray, levels: Any) -> None:
@@ -192,13 +196,20 @@ def _draw_contour(axes: Any, heights: Callable, frame: np.ndarray, minima: np.nd
     grid = np.stack(np.meshgrid(*sides), axis=-1)
     z = heights(grid.reshape(-1, 2)).reshape(GRID, GRID)
     if isinstance(levels, int):
-        above = z[np.isfinite(z)]
-        floor = np.concatenate([above, heights(minima)]).min(initial=np.inf)
-        above = above[above > floor] - floor
-        levels = floor + np.geomspace(np.quantile(above, 0.002), above.max(), levels + 1)[:-1] if above.size else []
+        levels = _levels(z[np.isfinite(z)], heights(minima), levels)
     if len(levels):
         style = {"colors": "0.75", "linewidths": 0.7, "linestyles": "solid", "zorder": 1}
         axes.contour(*sides, np.ma.masked_invalid(z), levels=levels, **style)
+
+
+def _levels(seen: np.ndarray, minima: np.ndarray, count: int) -> np.ndarray:
+    """Ascending heights; none where the function is level."""
+    if not len(minima):
+        levels = np.unique(np.quantile(seen, np.linspace(0, 1, count + 2)[1:-1])) if seen.size else seen
+        return levels[levels > seen.min(initial=np.inf)]
+    floor = min(minima.min(), seen.min(initial=np.inf))
+    above = seen[seen > floor] - floor
+    return floor + np.geomspace(np.quantile(above, 0.002), above.max(), count + 1)[:-1] if above.size else above
 
 
 def _draw_path(axes: Any, place: int, label: str, path: np.ndarray, last: int, frame: np.ndarray) -> None:

@@ -158,9 +158,11 @@ def test_gaps_and_nothing_at_all(axes, legend):
 def test_bad_input():
     with pytest.raises(ValueError, match=r"`x` must be one of 'epochs', 'updates', got 'seconds'\."):
         plot_history(run(), x="seconds")
-    with pytest.raises(TypeError, match=r"`histories\['a'\]` must be a Result or a History of `fit`, got float\."):
+    with pytest.raises(
+        TypeError, match=r"`histories\['a'\]` must be what `gdjax.fit` returns, or its `.history`, got float\."
+    ):
         plot_history({"a": 0.5})
-    with pytest.raises(TypeError, match=r"`histories` must be a Result or a History of `fit`, got list\."):
+    with pytest.raises(TypeError, match=rf"`histories` {rule} list\."):
         plot_history([run()])
     sweep = gdjax.sweep(
         loss, jnp.array(0.0), DATA, optimizer=gdjax.gd, grid={"learning_rate": [0.01]},

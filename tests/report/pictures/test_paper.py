@@ -30,10 +30,10 @@ def test_what_is_no_axes_is_named():
 
 
 def test_labels():
-    assert by_label("runs", 3) == {"": 3}
-    assert by_label("runs", {0.1: 3}) == {"0.1": 3}
-    with pytest.raises(ValueError, match=r"`runs` must hold at least one, got \{\}\."):
-        by_label("runs", {})
+    assert by_label("runs", 3, "run") == {"": 3}
+    assert by_label("runs", {0.1: 3}, "run") == {"0.1": 3}
+    with pytest.raises(ValueError, match="`runs` must hold at least one run, got none"):
+        by_label("runs", {}, "run")
 
 
 def test_seven_things_are_told_apart_without_color():

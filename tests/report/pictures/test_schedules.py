@@ -55,7 +55,7 @@ def test_negative_values_are_in_the_frame(axes):
     [
         ((0.1, 0), ValueError, "`steps` must be at least 1, got 0."),
         ((0.1, 2.5), TypeError, "`steps` must be an integer, got 2.5."),
-        (({}, 5), ValueError, "`schedules` must hold at least one, got {}."),
+        (({}, 5), ValueError, "`schedules` must hold at least one schedule, got none."),
         (({"a": "b"}, 5), TypeError, "`schedules['a']` must be a number, got 'b'."),
         (
             ({"a": schedules.per_epoch(schedules.step_decay(0.1, 2))}, 5),

@@ -69,7 +69,7 @@ def test_another_rate_compiles_nothing():
         ({"steps": -1}, ValueError, "`steps` must be at least 0, got -1."),
         ({"optimizer": gdjax.adam}, TypeError, "`optimizer` must be a gradient transformation of gdjax or optax"),
         ({"start": "here"}, TypeError, "`start` must be an array of numbers"),
-        ({"function": lambda p: 2 * p}, TypeError, "`function` must give a float scalar at `start`"),
+        ({"function": lambda p: 2 * p}, ValueError, "`function` must return a scalar, got an array of shape (2,)."),
     ],
 )
 def test_bad_descent(change, error, sentence):
@@ -121,6 +121,17 @@ def test_levels_are_even_in_the_logarithm_above_the_minimum(axes):
     assert above.max() < 20 * axes.get_ylim()[0] ** 2 / 2 + axes.get_xlim()[1] ** 2 / 2
 
 
+def test_without_a_minimum_levels_have_even_shares_of_the_frame_below(axes):
+    plot_trajectories(
+        lambda p: jnp.where(p[0] >= 0, p[0], 0),
+        np.asarray([(0.0, 0.0), (1.0, 0.0)]),
+        bounds=((0, 1), (-1, 1)),
+        axes=axes,
+        levels=4,
+    )
+    np.testing.assert_allclose(levels_of(axes), [0.2, 0.4, 0.6, 0.8], atol=1e-6)
+
+
 def test_levels_may_be_given(axes):
     plot_trajectories(valley, PATHS, axes=axes, levels=[1.0, 2.0, 4.0])
     np.testing.assert_array_equal(levels_of(axes), [1, 2, 4])
@@ -158,9 +169,22 @@ def test_a_path_that_diverges_ends_in_an_arrow_at_the_frame(axes, rate):
     assert (axes.get_xlim(), axes.get_ylim()) == ((-1, 4), (-5, 5))
 
 
+def test_the_frame_holds_what_is_not_much_higher_than_the_start(axes):
+    lost = trajectory(valley, gdjax.gd(0.105), [3.0, -1.0], 2000)
+    assert not np.isfinite(lost[-1]).all()
+    plot_trajectories(valley, {"lost": lost}, minimum=(0, 0), axes=axes)
+    heights = np.asarray(valley(lost.T.astype(float)))
+    shown = lost[heights <= 2 * heights[0]]
+    low, high = np.transpose([axes.get_xlim(), axes.get_ylim()])
+    assert ((low < shown) & (shown < high)).all()
+    assert (high - low < 1.5 * np.ptp(np.concatenate([shown, [(0, 0)]]), axis=0)).all()
+    label, _ = axes.texts
+    after = int(label.get_text().removeprefix("left at update "))
+    assert heights[after] > 2 * heights[0]
+
+
 def test_the_frame_does_not_follow_a_path_that_diverges(axes):
     lost = trajectory(valley, gdjax.gd(0.3), [3.0, -1.0], 200)
-    assert not np.isfinite(lost[-1]).all()
     with_it = plot_trajectories(valley, PATHS | {"lost": lost}, minimum=(0, 0), axes=axes)
     frame = with_it.get_xlim(), with_it.get_ylim()
     without = plot_trajectories(valley, PATHS, minimum=(0, 0))
@@ -197,14 +221,14 @@ def test_several_minima(axes):
 @pytest.mark.parametrize(
     ("change", "error", "sentence"),
     [
-        ({"paths": {}}, ValueError, "`paths` must hold at least one, got {}."),
+        ({"paths": {}}, ValueError, "`paths` must hold at least one path, got none."),
         ({"paths": {"a": np.ones((3, 3))}}, ValueError, "`paths['a']` must be an array [updates + 1, 2], got one of"),
         ({"paths": [(np.nan, 1.0)]}, ValueError, "`paths` must start at finite parameters, got [nan, 1.0]."),
         ({"minimum": 3.0}, ValueError, "`minimum` must be two finite numbers, or an array of such [places, 2]"),
         ({"bounds": ((1, 0), (0, 1))}, ValueError, "`bounds` must be ((lowest, highest), (lowest, highest)), got"),
         ({"bounds": ((8, 9), (8, 9))}, ValueError, "`bounds` must hold a part of `paths['here']`, got"),
         ({"levels": 0}, ValueError, "`levels` must be at least 1, got 0."),
-        ({"function": lambda p: p}, TypeError, "`function` must give a scalar, got shape (2,)."),
+        ({"function": lambda p: p}, ValueError, "`function` must return a scalar, got an array of shape (2,)."),
     ],
 )
 def test_bad_input(axes, change, error, sentence):
