@@ -158,9 +158,8 @@ def test_gaps_and_nothing_at_all(axes, legend):
 def test_bad_input():
     with pytest.raises(ValueError, match=r"`x` must be one of 'epochs', 'updates', got 'seconds'\."):
         plot_history(run(), x="seconds")
-    with pytest.raises(
-        TypeError, match=r"`histories\['a'\]` must be what `gdjax.fit` returns, or its `.history`, got float\."
-    ):
+    rule = "must be what `gdjax.fit` returns, or its `.history`, got"
+    with pytest.raises(TypeError, match=rf"`histories\['a'\]` {rule} float\."):
         plot_history({"a": 0.5})
     with pytest.raises(TypeError, match=rf"`histories` {rule} list\."):
         plot_history([run()])
