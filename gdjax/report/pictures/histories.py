@@ -13,6 +13,9 @@ from gdjax.report.pictures.paper import by_label, color, marker, on_axes, place_
 MARKERS_A_RUN = 8
 """So many tell a run from the others where colors do not."""
 
+RING = {"marker": "o", "markersize": 9, "fillstyle": "none", "linestyle": "none"}
+"""Around the best validation loss."""
+
 
 def plot_history(
     histories: Mapping[str, Any] | Result | History | NonFiniteError, *, axes: Any = None, x: str = "epochs"
@@ -54,7 +57,7 @@ def plot_history(
     for place, (label, run) in enumerate(runs.items()):
         _draw(axes, place, label, run, by_update=x == "updates")
     axes.set(xlabel=x[:-1], ylabel="loss")
-    _scale(axes, list(runs.values()), by_update=x == "updates")
+    _set_frame(axes, list(runs.values()), by_update=x == "updates")
     _explain(axes, list(runs.values()))
     axes.legend(fontsize=8, loc="upper right")
     return axes
@@ -105,23 +108,25 @@ def _draw(axes: Any, place: int, label: str, run: _Run, *, by_update: bool) -> N
         x, _shown(run.history.loss), marker=marker(place), markersize=4, markevery=(place * every // 3 % every, every),
         label=f"{name} ({run.end})" if run.end else name, **look,
     )  # fmt: skip
-    if run.end == "diverged":
-        style = {"marker": "X", "markersize": 8, "markeredgecolor": "white", "linestyle": "none"}
-        at = (
-            run.begun + len(run.history.step_loss)
-            if by_update
-            else 1 + max(run.epochs[np.isfinite(run.history.loss)], default=0)
-        )
-        axes.plot([at], [0.97], transform=axes.get_xaxis_transform(), clip_on=False, **style, **look)
-    elif run.end and len(x):
-        style = {"marker": "s", "markersize": 8, "markeredgecolor": "white", "linestyle": "none"}
-        axes.plot(x[-1:], run.history.loss[-1:], **style, **look)
+    if run.end:
+        _draw_end(axes, run, x, by_update=by_update, **look)
     validation = run.history.validation_loss
     if validation is None or not np.isfinite(validation).any():
         return
     axes.plot(x, _shown(validation), linestyle="--", **look)
     best = int(np.nanargmin(_shown(validation)))
-    axes.plot(x[best], validation[best], marker="o", markersize=9, fillstyle="none", linestyle="none", **look)
+    axes.plot(x[best], validation[best], **look, **RING)
+
+
+def _draw_end(axes: Any, run: _Run, x: np.ndarray, *, by_update: bool, **look: Any) -> None:
+    """A cross at the top where a run diverged, after its last finite epoch or update; a square where another ended."""
+    look |= {"markersize": 8, "markeredgecolor": "white", "linestyle": "none"}
+    if run.end == "diverged":
+        epoch = 1 + run.epochs[np.isfinite(run.history.loss)].max(initial=0)
+        at = run.begun + len(run.history.step_loss) if by_update else epoch
+        axes.plot([at], [0.97], transform=axes.get_xaxis_transform(), clip_on=False, marker="X", **look)
+    elif len(x):
+        axes.plot(x[-1:], run.history.loss[-1:], marker="s", **look)
 
 
 def _shown(losses: np.ndarray) -> np.ndarray:
@@ -129,7 +134,7 @@ def _shown(losses: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(losses), losses, np.nan)
 
 
-def _scale(axes: Any, runs: list[_Run], *, by_update: bool) -> None:
+def _set_frame(axes: Any, runs: list[_Run], *, by_update: bool) -> None:
     """A frame for the runs that stayed finite, or for all if none did; logarithmic where it can be."""
     losses = []
     for run in [run for run in runs if run.end != "diverged"] or runs:
@@ -149,14 +154,15 @@ def _scale(axes: Any, runs: list[_Run], *, by_update: bool) -> None:
 
 
 def _explain(axes: Any, runs: list[_Run]) -> None:
-    """Entries of the legend for what all runs have in common."""
-    if all(run.history.validation_loss is None for run in runs):
+    """Entries of the legend for what all runs have in common; of a single run, which epoch is best."""
+    judged = [run.history.validation_loss for run in runs if run.history.validation_loss is not None]
+    if not judged:
         return
-    grey = {"color": color(0) if len(runs) == 1 else "0.4"}
-    axes.plot([], [], linestyle="--", label="validation", **grey)
-    ring = {"marker": "o", "markersize": 9, "fillstyle": "none", "linestyle": "none"}
+    alone = len(runs) == 1
+    look = {"color": color(0) if alone else "0.4"}
     best = "best"
-    if len(runs) == 1 and np.isfinite(runs[0].history.validation_loss).any():
-        at = int(np.nanargmin(_shown(runs[0].history.validation_loss)))
-        best = f"best, {runs[0].history.validation_loss[at]:.3g} after epoch {runs[0].epochs[at]}"
-    axes.plot([], [], label=best, **ring, **grey)
+    if alone and np.isfinite(judged[0]).any():
+        at = int(np.nanargmin(_shown(judged[0])))
+        best = f"best, {judged[0][at]:.3g} after epoch {runs[0].epochs[at]}"
+    axes.plot([], [], linestyle="--", label="validation", **look)
+    axes.plot([], [], label=best, **look, **RING)

@@ -192,7 +192,7 @@ def _frame(paths: dict[str, np.ndarray], minima: np.ndarray, heights: Callable) 
 
 
 def _draw_contour(axes: Any, heights: Callable, frame: np.ndarray, minima: np.ndarray, levels: Any) -> None:
-    sides = [np.linspace(*side, GRID) for side in frame]
+    sides = [np.linspace(low, high, GRID) for low, high in frame]
     grid = np.stack(np.meshgrid(*sides), axis=-1)
     z = heights(grid.reshape(-1, 2)).reshape(GRID, GRID)
     if isinstance(levels, int):
