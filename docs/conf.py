@@ -30,6 +30,7 @@ nitpicky = True
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "auto"
+nb_merge_streams = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 
