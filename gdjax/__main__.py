@@ -2,9 +2,14 @@
 
 import sys
 
+import gdjax
+
 
 def main() -> int:
     """Run the command line; returns the exit code, 2 where a package is missing."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"gdjax {gdjax.__version__}")
+        return 0
     try:
         from gdjax.cli import command
     except ModuleNotFoundError as error:

@@ -14,9 +14,6 @@ from gdjax.engine.native import compile_small_loops
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code, 2 for bad input."""
-    if (sys.argv[1:] if arguments is None else arguments) == ["--version"]:
-        print(f"gdjax {gdjax.__version__}")
-        return 0
     app = tyro.extras.SubcommandApp()
     app.command(Compare, name="compare")  # pyrefly: ignore[no-matching-overload]: a dataclass is called like a function
     app.command(Sweep, name="sweep")  # pyrefly: ignore[no-matching-overload]

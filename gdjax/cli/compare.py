@@ -26,7 +26,8 @@ class Compare(OnData):
     learning rates (seven, half a decade apart around the customary one, more where the best is at an edge),
     the same budget and the same seeds. Validation data chooses rates and ranks rows, test data only reports, and
     what the seeds cannot tell apart is marked as tied. Prints a verdict, a table, and the Python lines that
-    reproduce the best row; writes the table (CSV, JSON) and pictures. Interrupted, the same command goes on.
+    reproduce the best row; writes a report for the browser, the table (CSV, JSON) and pictures. Interrupted, the same
+    command goes on.
 
     In the shell:
       gdjax compare
@@ -49,7 +50,7 @@ class Compare(OnData):
     seeds: int = 5
     """Runs of each cell and rate; they differ in initialization and order."""
     out: pathlib.Path = pathlib.Path("gdjax-compare")
-    """The folder for tables and pictures."""
+    """The folder for the report, tables and pictures."""
 
     def run(self) -> None:
         """Check, load, compare, show and write."""

@@ -137,8 +137,6 @@ class Keeper:
         if saved is None:
             return None
         place = f"epoch {saved.about['epoch']}, step {saved.about['step']}"
-        for fault in faults.values():
-            warnings.warn(f"{fault}; the run is taken up from the one before, at {place}.", stacklevel=3)
         try:
             changes = check_same(self.settings, saved.about["run"], self.run)
         except ValueError:
@@ -147,7 +145,8 @@ class Keeper:
                 raise
             self.store.set_aside(0)  # of a run that did not make its first step nothing is lost
             return None
-        for step in faults:
+        for step, fault in faults.items():
+            warnings.warn(f"{fault}; the run is taken up from the one before, at {place}.", stacklevel=3)
             self.store.set_aside(step)
         arrays = self.store.load(saved, like)
         self.store.losses[saved.step] = saved.about.get("loss")

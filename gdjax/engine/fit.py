@@ -519,7 +519,7 @@ def _check_part(name: str, given: Any, expected: Any) -> None:
         for tree in (given, expected)
     )
     missing = [f"has no `{path}`" for path in there if path not in here]
-    extra = [f"has `{path}`, which that has not" for path in here if path not in there]
+    extra = [f"has `{path}`, which this {name}'s has not" for path in here if path not in there]
     found = [*missing, *extra, "is built otherwise"][0]
     raise ValueError(f"`state` must come from a run with the same {name}, got one that {found}.")
 

@@ -5,6 +5,7 @@ of, and a digest of every file. Without its seal a checkpoint is not there; with
 with it is set aside, and the one before it is taken.
 """
 
+import collections
 import concurrent.futures
 import contextlib
 import functools
@@ -16,6 +17,7 @@ import re
 import time
 import warnings
 import zlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -37,6 +39,13 @@ LARGE = 2**16
 
 REMOVALS = 30
 """How often it is tried to remove what was not finished, a tenth of a second apart."""
+
+AGAIN = r"(\.again-\d+)?"
+"""What the name ends in while a checkpoint is written where this process has failed to write one before."""
+
+_failures: collections.Counter[str] = collections.Counter()
+"""How often a save failed in each folder, in this process. tensorstore may still be writing then, for a moment and by
+name, so that nothing is written again under a name that failed."""
 
 
 class Saved(NamedTuple):
@@ -138,10 +147,12 @@ class Store:
         arrays = arrays or {"nothing": np.zeros(1)}
         size = sum(leaf.nbytes for leaf in arrays.values())
         checkpointer = self.large if size >= LARGE * len(arrays) else self.small
-        with _as_os_error(self.folder / name_of(step)):
-            checkpointer.save(self.folder / name_of(step), args=self.orbax.args.PyTreeSave(arrays), force=True)
+        again = 0 if self.together else _failures[str(self.folder)]
+        place = self.folder / (f"{name_of(step)}.again-{again}" if again else name_of(step))
+        with self._noted(place):
+            checkpointer.save(place, args=self.orbax.args.PyTreeSave(arrays), force=True)
         self.writing = self.thread.submit(
-            self._seal, checkpointer, step, {"about": about, "arrays": names, "scalars": scalars}
+            self._seal, checkpointer, place, step, {"about": about, "arrays": names, "scalars": scalars}
         )
 
     def check(self) -> None:
@@ -159,9 +170,19 @@ class Store:
         error = None if writing is None else writing.exception()
         if self.together and anywhere(error is not None):
             error = error or OSError("another process could not write it")
-        with _as_os_error(self.folder):
+        with self._noted(self.folder):
             if error is not None:
                 raise error
+
+    @contextlib.contextmanager
+    def _noted(self, place: Any) -> Iterator[None]:
+        """Of what fails below it is remembered that it did."""
+        try:
+            with _as_os_error(place):
+                yield
+        except OSError:
+            _failures[str(self.folder)] += 1
+            raise
 
     def close(self) -> None:
         """Write nothing more."""
@@ -246,15 +267,17 @@ class Store:
         names = [path.name for path in self.folder.iterdir()]
         seals = {name.removesuffix(".json") for name in names if re.fullmatch(rf"{NAME}\.json", name)}
         for name in names:  # of which some may be others'
-            if re.fullmatch(rf"{NAME}(\.orbax-checkpoint-tmp.*|\.json\.writing)?", name) and name not in seals:
+            if re.fullmatch(rf"{NAME}{AGAIN}(\.orbax-checkpoint-tmp.*|\.json\.writing)?", name) and name not in seals:
                 _remove(self.folder / name)
         for step in (int(name.rpartition("-")[2]) for name in seals):
             saved = self.read(step)
             self.losses[step] = saved.about.get("loss") if isinstance(saved, Saved) else None
 
-    def _seal(self, checkpointer: Any, step: int, content: dict[str, Any]) -> None:
+    def _seal(self, checkpointer: Any, place: Any, step: int, content: dict[str, Any]) -> None:
         """Wait until a checkpoint is written, say that it is whole, and take away those that need not be kept."""
         checkpointer.wait_until_finished()
+        if place.name != name_of(step):
+            place.replace(self.folder / name_of(step))
         if self.primary:
             content = content | {"files": {name: _digest(path) for name, path in _files(self.folder / name_of(step))}}
             text = json.dumps(content)

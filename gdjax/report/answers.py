@@ -61,15 +61,17 @@ def _real(comparison: Comparison) -> str:
         return "One seed cannot tell: ask for more (--seeds)."
     if not others:
         return "There is nothing to tell it from."
-    equal = [row for row in others if row.tied]
-    worse = len(others) - len(equal)
-    over = f"over {comparison.seeds} seeds"
-    if not equal:
+    good = [row for row in others if row.tied is not False]  # None: too few runs were left to tell
+    over = f"on test data, over {comparison.seeds} seeds"
+    if not good:
         return f"Yes: every other row is worse by more than chance explains, {over}."
-    if not worse:
-        return f"No: none of the other {len(others)} rows can be told from it {over}."
-    named = ", ".join(row.name for row in equal) if len(equal) <= SHOWN else f"{len(equal)} rows marked ="
-    return f"Not from {named}; from the other {worse} yes, {over}."
+    if len(good) == len(others):
+        return f"No: none of the other {len(others)} rows is worse by more than chance explains, {over}."
+    named = ", ".join(row.name for row in good) if len(good) <= SHOWN else f"{len(good)} rows marked ="
+    return (
+        f"In part: {named} {'is' if len(good) == 1 else 'are'} no worse than chance explains, the other "
+        f"{len(others) - len(good)} worse, {over}."
+    )
 
 
 def _cost(comparison: Comparison) -> str:
@@ -105,7 +107,7 @@ def _other_rates(best: Row) -> str:
     if customary.size and abs(int(customary[0]) - best.chosen) > 1:
         told.append(f"the customary {best.customary_rate:g} {at(int(customary[0]))}")
     worst = np.where(lost, -math.inf, loss).argmax()
-    if not lost[worst] and abs(int(worst) - best.chosen) > 1:
+    if not lost[worst] and abs(int(worst) - best.chosen) > 1 and worst not in customary:
         told.append(f"the worst of those that stayed finite, {rates[worst]:g}, {at(int(worst))}")
     end = f" Of {len(rates)} rates, {int(lost.sum())} made a run diverge." if lost.any() else ""
     return f"At {best.learning_rate:g} its validation loss is {_validation(best)}; {'; '.join(told)}.{end}"

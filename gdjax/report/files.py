@@ -1,4 +1,4 @@
-"""Results on disk: tables and pictures, written whole or not at all."""
+"""Results on disk: report, tables and pictures, written whole or not at all."""
 
 import csv
 import json

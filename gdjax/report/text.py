@@ -93,8 +93,8 @@ def _cells(row: Row, comparison: Comparison, metrics: Sequence[str]) -> tuple[st
 def legend(comparison: Comparison) -> str:
     """What the signs and columns of the table mean."""
     intervals = (
-        "= tied with the best: the 95 % interval of the paired difference over "
-        f"{comparison.seeds} seeds holds 0. "
+        "= tied with the best: no worse, or by less than the 95 % interval of the paired difference over "
+        f"{comparison.seeds} seeds. "
         f"± is a 95 % interval over the seeds (initialization and order; one split)."
     )
     return (

@@ -312,7 +312,7 @@ def test_a_fragment_is_a_state_and_nonsense_is_none(opened):
     assert one(driver, "[data-field=optimizer]").get_attribute("value") == "adam"
     assert [each.is_selected() for each in driver.find_elements(By.CSS_SELECTOR, "[data-show]")] == [True, False, True]
     plain = state(opened())
-    assert state(opened("#rate=-1&size=x&optimizer=toString&b1=1&start=1&show=q&at=&%%%=1")) == plain
+    assert state(opened("#rate=-1&size=x&optimizer=toString&b1=1&start=1&show=q&at=&%%%=1&rate=%")) == plain
 
 
 def test_a_start_is_moved_by_keys_and_by_pointer(opened, drawn):

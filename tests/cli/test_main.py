@@ -2,12 +2,14 @@ import sys
 
 import pytest
 
-import gdjax.cli
+import gdjax
 from gdjax.__main__ import main
 
 
-def test_the_version_is_told(capsys):
-    assert gdjax.cli.main(["--version"]) == 0
+def test_the_version_is_told_without_the_command_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gdjax", "--version"])
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    assert main() == 0
     assert capsys.readouterr().out == f"gdjax {gdjax.__version__}\n"
 
 

@@ -266,7 +266,7 @@ def test_an_optimizer_with_another_update_follows_it():
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (gdjax.gd(0.1), "has `state.optimizer_state.hyperparameters['eps']`, which that has not."),
+        (gdjax.gd(0.1), "has `state.optimizer_state.hyperparameters['eps']`, which this optimizer's has not."),
         (gdjax.rmsprop(0.1), "has no `state.optimizer_state.hyperparameters['initial_value']`."),
         (gdjax.chain(gdjax.adam(0.1), reduce_on_plateau(0.5)), "has no `state.optimizer_state[0].count`."),
     ],

@@ -59,10 +59,20 @@
 
   const pairsOf = (fragment) => fragment.replace(/^#/, "").split("&").filter(Boolean).map((part) => part.split("="));
 
+  // A fragment may be anybody's; what is no code for letters stands for itself.
+  function decoded(text) {
+    try {
+      return decodeURIComponent(text);
+    } catch (error) {
+      if (error instanceof URIError) return text;
+      throw error;
+    }
+  }
+
   function stateOf(fragment, language) {
     const state = defaults(language);
     for (const [name, text = ""] of pairsOf(fragment)) {
-      const value = Object.hasOwn(FIELDS, name) ? FIELDS[name][1](decodeURIComponent(text)) : undefined;
+      const value = Object.hasOwn(FIELDS, name) ? FIELDS[name][1](decoded(text)) : undefined;
       if (value !== undefined) state[name] = value;
     }
     return state;

@@ -18,7 +18,7 @@ from gdjax.report.text import legend, number
 DIGITS = 5
 """Significant digits of a curve's numbers."""
 
-DASHES = ("", "7 4", "2 3", "9 3 2 3", "12 4", "1 5")
+STROKES = ("", "7 4", "2 3", "9 3 2 3", "12 4", "1 5")
 """Strokes of the regimes, so that a page in black and white can be read."""
 
 
@@ -58,10 +58,10 @@ def page(comparison: Comparison, sentence: str, name: str, code: str = "") -> st
 def numbers(comparison: Comparison) -> dict[str, Any]:
     """What the page draws, as JSON has it."""
     optimizers = sorted({row.optimizer for row in comparison.rows})
-    regimes = list(dict.fromkeys(str(row.regime) for row in comparison.rows))
+    regimes = sorted({str(row.regime) for row in comparison.rows})
     return {
-        "optimizers": {each: COLORS[place % len(COLORS)] for place, each in enumerate(optimizers)},
-        "regimes": {each: DASHES[place % len(DASHES)] for place, each in enumerate(regimes)},
+        "optimizers": {each: _inked(COLORS[place % len(COLORS)]) for place, each in enumerate(optimizers)},
+        "regimes": {each: STROKES[place % len(STROKES)] for place, each in enumerate(regimes)},
         "schedules": list(dict.fromkeys(row.schedule or "constant" for row in comparison.rows)),
         "metric": next(iter(comparison.best.metrics), None),
         "target": plain(comparison.target),
@@ -111,6 +111,11 @@ def _mean_where(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Over the last axis; NaN where nothing is kept."""
     count = kept.sum(axis=-1)
     return np.where(count, np.where(kept, values, 0).sum(axis=-1) / np.maximum(count, 1), np.nan)
+
+
+def _inked(color: str) -> str:
+    """Black is the ink's color, on dark paper too."""
+    return "currentColor" if color == "#000000" else color
 
 
 def _short(values: np.ndarray) -> list:

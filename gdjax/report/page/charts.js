@@ -20,9 +20,9 @@ const charts = (() => {
     return Number(value.toPrecision(digits)).toLocaleString("en", { maximumFractionDigits: 12 });
   }
 
-  /** Ticks of [low, high]: decades and their halves where the axis is logarithmic, else multiples of 1, 2 or 5. */
+  /** Ticks of [low, high]: decades and their halves where the axis is logarithmic, else multiples of 1, 2 or 5, as where it spans less than a decade. */
   function ticks(low, high, log, most) {
-    if (log) {
+    if (log && high >= 10 * low) {
       for (const steps of [[1, 2, 5], [1, 3], [1]]) {
         const found = [];
         for (let decade = Math.floor(Math.log10(low)); decade <= Math.ceil(Math.log10(high)); decade++) {
@@ -41,7 +41,7 @@ const charts = (() => {
   }
 
   function axis(values, log) {
-    let low = Math.min(...values), high = Math.max(...values);
+    let [low, high] = values.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]);
     if (log) {
       [low, high] = low === high ? [low / 2, high * 2] : [low / (high / low) ** 0.03, high * (high / low) ** 0.03];
       return { low, high, log, share: (value) => Math.log(value / low) / Math.log(high / low) };

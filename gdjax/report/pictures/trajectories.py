@@ -209,7 +209,9 @@ def _levels(seen: np.ndarray, minima: np.ndarray, count: int) -> np.ndarray:
         return levels[levels > seen.min(initial=np.inf)]
     floor = min(minima.min(), seen.min(initial=np.inf))
     above = seen[seen > floor] - floor
-    return floor + np.geomspace(np.quantile(above, 0.002), above.max(), count + 1)[:-1] if above.size else above
+    if not above.size:
+        return above
+    return np.unique(floor + np.geomspace(np.quantile(above, 0.002), above.max(), count + 1)[:-1])
 
 
 def _draw_path(axes: Any, place: int, label: str, path: np.ndarray, last: int, frame: np.ndarray) -> None:
