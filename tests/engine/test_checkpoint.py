@@ -362,10 +362,10 @@ def test_saving_does_not_stop_the_run(tmp_path, monkeypatch):
 
     held, seal = threading.Event(), Store._seal
 
-    def slow(self, checkpointer, step, content):
+    def slow(self, checkpointer, place, step, content):
         if step:
             held.wait(60)
-        seal(self, checkpointer, step, content)
+        seal(self, checkpointer, place, step, content)
 
     monkeypatch.setattr(Store, "_seal", slow)
     reached = []
