@@ -14,6 +14,7 @@ from faults.worker import differing, every_step, fill, fill_then_train, left_by,
 
 import gdjax
 from gdjax.engine.checkpoint import found, opened
+from gdjax.engine.store import Store
 
 SMALL, LARGE = 2**20, 2**26
 """Bytes of a disk."""
@@ -112,3 +113,28 @@ def test_a_second_run_in_the_same_folder_is_refused(born, sealed, tmp_path):
     with pytest.raises(ValueError, match=rf"^`checkpoint` must be a folder that no other run .* '{tmp_path}'\.$"):
         run(1, every_step(tmp_path))
     sealed(first.is_alive, tmp_path, steps_in(tmp_path)[-1] + 2)
+
+
+def test_where_a_save_failed_the_next_one_is_written_under_another_name(tmp_path, monkeypatch):
+    """What failed may still be writing there; what comes of it has the usual name."""
+    places, seal = [], Store._seal
+
+    def sealed(store, checkpointer, place, step, content):
+        places.append(place.name)
+        if len(places) == 1:
+            checkpointer.wait_until_finished()
+            raise OSError("no room.")
+        seal(store, checkpointer, place, step, content)
+
+    monkeypatch.setattr(Store, "_seal", sealed)
+    for attempt in range(2):
+        with contextlib.closing(opened(gdjax.checkpoint(tmp_path))) as store:
+            store.save(0, {"a": np.arange(3.0)}, {})
+            with pytest.raises(OSError, match="no room") if attempt == 0 else contextlib.nullcontext():
+                store.finish()
+    assert places == ["step-0", "step-0.again-1"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("step")) == ["step-0", "step-0.json"]
+    with contextlib.closing(opened(gdjax.checkpoint(tmp_path))) as store:
+        saved, faults = found(store)
+        assert not faults
+        np.testing.assert_array_equal(store.load(saved, {})["a"], np.arange(3.0))
