@@ -343,3 +343,29 @@ def test_a_hundred_comparisons_of_two_names_and_of_a_real_difference():
         difference += slow.tied is False
     assert tie >= 90, tie
     assert difference >= 90, difference
+
+
+def test_rates_and_gradient_norms_are_those_of_fit():
+    """Also where the grid was widened: the first one, around 1e-5, has its best at the upper edge."""
+    comparison = small(
+        {"gd": (gdjax.gd, 1e-5)}, regimes=[ORDERED], seeds=2, schedules={"step": schedules_for(4)["step"]}
+    )
+
+    def norm(w, gradients, updates, state):
+        return {"norm": jnp.sqrt(jnp.sum(gradients**2))}
+
+    for row in comparison.rows:
+        curves = row.curves
+        assert len(curves.rates) > 7
+        assert np.isnan(curves.learning_rate[..., 0]).all()
+        assert np.isnan(curves.gradient_norm[..., 0]).all()
+        for place in (0, len(curves.rates) - 1):
+            rate = float(curves.rates[place])
+            optimizer = gdjax.gd(rate) if row.schedule is None else schedules_for(4)["step"](gdjax.gd, rate)
+            one = gdjax.fit(
+                squares, start, TRAIN, optimizer=optimizer, regime=ORDERED, epochs=4, seed=1, record=norm,
+                non_finite="keep",
+            )  # fmt: skip
+            np.testing.assert_allclose(curves.learning_rate[place, 1, 1:], one.history.learning_rate[4::5], rtol=1e-6)
+            means = one.history.recorded["norm"].reshape(4, 5).mean(axis=1)
+            np.testing.assert_allclose(curves.gradient_norm[place, 1, 1:], means, rtol=1e-4)
