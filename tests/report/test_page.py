@@ -41,7 +41,7 @@ def test_words_and_numbers_cannot_break_the_page(made, made_row):
     assert found["rows"][0]["optimizer"] == evil
 
 
-def test_numbers_are_those_of_the_rows(comparison):
+def test_numbers_are_those_of_the_rows(comparison, made, made_row):
     found = json.loads(json.dumps(numbers(comparison), allow_nan=False))
     assert list(found["optimizers"]) == ["adam", "gd"]
     assert len(set(found["optimizers"].values())) == 2
@@ -56,6 +56,11 @@ def test_numbers_are_those_of_the_rows(comparison):
     assert first["by_rate"]["rates"] == [0.01, 0.1, 1.0]
     assert first["by_rate"]["loss"] == pytest.approx([0.4, 0.4, 0.4])
     assert other["customary_rate"] is None
+    assert [row["diverged_at_customary"] for row in found["rows"]] == [False] * 4
+    late = made_row(rates=(0.001, 0.1, 1.0), customary_rate=1.0)
+    curves = late.curves._replace(diverged=np.asarray([[False] * 3, [False] * 3, [True] * 3]))
+    gone = numbers(made(made_row(rates=late.curves.rates, customary_rate=1.0, curves=curves)))["rows"][0]
+    assert gone["diverged_at_customary"]
     assert stepped["name"] == "gd with step, stochastic"
     assert lost["loss"]["mean"] == []
     assert lost["by_rate"]["diverged"] == [0, 3, 0]

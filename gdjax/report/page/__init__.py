@@ -3,6 +3,7 @@
 import html
 import importlib.resources
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ def _row(row: Row, comparison: Comparison) -> dict[str, Any]:
     share = curves.updates / curves.updates[-1]
     return record_of(row, comparison) | {
         "name": row.name,
+        "diverged_at_customary": math.isinf(row.customary_loss()),
         "shown": {
             "test_loss": number(row.interval(row.test_loss)),
             **{name: number(row.interval(values)) for name, values in row.metrics.items()},

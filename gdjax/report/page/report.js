@@ -25,9 +25,9 @@
   const several = found.schedules.length > 1;
   const count = (value) => (value === null ? "–" : value.toLocaleString("en"));
   const customary = (row) => {
-    if (row.customary_rate === null) return "–";
-    const loss = row.test_loss_at_customary;
-    return `${loss === null ? "diverged" : charts.shown(loss, 4)} at ${charts.shown(row.customary_rate)}`;
+    const loss = row.diverged_at_customary ? "diverged" : row.test_loss_at_customary;
+    if (loss === null) return "–"; // it was not tried
+    return `${loss === "diverged" ? loss : charts.shown(loss, 4)} at ${charts.shown(row.customary_rate)}`;
   };
   const columns = [
     ["", (row) => ({ true: "=", false: "", null: "?" })[row.tied_with_best], (row) => (row.tied_with_best === true ? 0 : 1), true],
