@@ -81,10 +81,9 @@ def _cost(comparison: Comparison) -> str:
         f"for a run, once compiled ({best.compile_seconds:.1f} s); the whole comparison took "
         f"{seconds(comparison.wall_seconds)} s."
     )
-    reached = [row for row in comparison.rows if not row.diverged_runs and row.point_of(comparison.target) is not None]
-    if not reached:
+    if not comparison.reached:
         return spent
-    quickest = min(reached, key=lambda row: row.cost(comparison.target)["seconds"])
+    quickest = min(comparison.reached, key=lambda row: row.cost(comparison.target)["seconds"])
     cost = quickest.cost(comparison.target)
     return (
         f"{spent} To a validation loss of {comparison.target:.3g}, a tenth above the best, the quickest in seconds is "

@@ -10,7 +10,7 @@ from typing import Any
 
 from gdjax.report.page import page
 from gdjax.report.plots import plot_learning_rates, plot_losses, plot_paths, save
-from gdjax.report.records import plain, record_of
+from gdjax.report.records import baselines_of, plain, record_of
 from gdjax.report.rows import Comparison
 
 FILES = ("report.html", "comparison.csv", "comparison.json", "losses.png", "learning_rates.png", "paths.png")
@@ -62,7 +62,7 @@ def write_comparison(
         "target_validation_loss": plain(comparison.target),
         "seeds": comparison.seeds,
         "wall_seconds": comparison.wall_seconds,
-        "baselines": {name: {k: plain(v) for k, v in s.items()} for name, s in comparison.baselines.items()},
+        "baselines": baselines_of(comparison),
         "rows": records,
     }
 

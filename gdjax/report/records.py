@@ -40,6 +40,11 @@ def record_of(row: Row, comparison: Comparison) -> dict[str, Any]:
     return {name: plain(value) for name, value in record.items()}
 
 
+def baselines_of(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """{baseline: {score: number}}."""
+    return {name: {key: plain(value) for key, value in scores.items()} for name, scores in comparison.baselines.items()}
+
+
 def plain(value: Any) -> Any:
     """A value as JSON has it; None for a number that is none."""
     if isinstance(value, str | bool | int) or value is None:

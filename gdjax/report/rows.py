@@ -198,3 +198,8 @@ class Comparison:
     def best(self) -> Row:
         """The row of the lowest mean validation loss."""
         return self.rows[0]
+
+    @property
+    def reached(self) -> list[Row]:
+        """Rows that came to the target with every seed."""
+        return [row for row in self.rows if not row.diverged_runs and row.point_of(self.target) is not None]

@@ -17,8 +17,7 @@ def verdict(comparison: Comparison, name: str) -> str:
         return f"On {name}, every run diverged: no learning rate that was tried works."
     others = [row for row in comparison.rows[1:] if row.tied]
     metric, values = next(iter(best.metrics.items()), ("test loss", best.test_loss))
-    reached = [row for row in comparison.rows if not row.diverged_runs and row.point_of(comparison.target) is not None]
-    cheapest = min(reached, key=lambda row: _cheapness(row, comparison), default=None)
+    cheapest = min(comparison.reached, key=lambda row: _cheapness(row, comparison), default=None)
     ties = f"tied with {len(others)} of the other {len(comparison.rows) - 1} rows"
     if comparison.seeds == 1:
         ties = "one seed, so nothing can be said of ties"

@@ -12,7 +12,7 @@ import gdjax
 from gdjax.report import explorer
 from gdjax.report.answers import answers
 from gdjax.report.colors import COLORS
-from gdjax.report.records import plain, record_of
+from gdjax.report.records import baselines_of, plain, record_of
 from gdjax.report.rows import Comparison, Row
 from gdjax.report.text import legend, number
 
@@ -67,9 +67,7 @@ def numbers(comparison: Comparison) -> dict[str, Any]:
         "metric": next(iter(comparison.best.metrics), None),
         "target": plain(comparison.target),
         "seeds": comparison.seeds,
-        "baselines": {
-            name: {key: plain(value) for key, value in scores.items()} for name, scores in comparison.baselines.items()
-        },
+        "baselines": baselines_of(comparison),
         "rows": [_row(row, comparison) for row in comparison.rows],
     }
 
