@@ -1,22 +1,17 @@
 """`{explorer}` shows the explorer in the page; `{explorer} ko` in Korean.
 
-Where `gdjax.report.explorer` is there, its pages are written beside the documentation when it is built.
+Its pages are written beside the documentation when it is built.
 """
 
-import importlib
-import importlib.util
 import pathlib
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from gdjax.report import explorer
+
 LANGUAGES = ("en", "ko")
-
-
-def there() -> bool:
-    """Whether this gdjax has an explorer."""
-    return importlib.util.find_spec("gdjax.report.explorer") is not None
 
 
 class Explorer(SphinxDirective):
@@ -25,9 +20,7 @@ class Explorer(SphinxDirective):
     optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """The frame; a sentence where there is no explorer."""
-        if not there():
-            return [nodes.paragraph("", "This version has none.")]
+        """The frame and the link."""
         language = (self.arguments or ["en"])[0]
         up = "../" * self.env.docname.count("/")
         page = f"{up}_static/explorer-{language}.html"
@@ -38,8 +31,7 @@ class Explorer(SphinxDirective):
 
 def write(app: Sphinx, error: Exception | None) -> None:
     """Writes the pages that the frames show."""
-    if error is None and app.builder.name == "html" and there():
-        explorer = importlib.import_module("gdjax.report.explorer")
+    if error is None and app.builder.name == "html":
         for language in LANGUAGES:
             file = pathlib.Path(app.outdir) / "_static" / f"explorer-{language}.html"
             file.write_text(explorer.page(language), "utf-8")
