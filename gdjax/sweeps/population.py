@@ -348,11 +348,10 @@ class Population:
         ends = [at_epoch(x, of) for x in (history["loss"], looked.get("loss")) if x is not None and x.size]
         sound = way.end["finite"] & np.all(np.isfinite([way.end["last"], *ends]), axis=0)
         states = self.run.restored(way.states)
+        recorded = [name for name in history if name.startswith(RECORDED)]
         return {
-            **{name: column for name, column in history.items() if not name.startswith(RECORDED)},
-            "recorded": {
-                name.removeprefix(RECORDED): column for name, column in history.items() if name.startswith(RECORDED)
-            },
+            "recorded": {name.removeprefix(RECORDED): history.pop(name) for name in recorded},
+            **history,
             **({"validation_loss": looked.pop("loss")} if self.validation is not None else {}),
             "metrics": looked,
             "diverged": ~sound | (way.end["last"] > way.start_loss + RISEN * abs(way.start_loss)),
